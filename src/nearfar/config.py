@@ -1,0 +1,156 @@
+"""The configuration of a run: one frozen dataclass a section. Plain data: this module never imports torch.
+
+`RunConfig.method` is the dataclass that the method's own file declares (`Method.Config`); everything else is common to
+all methods. Reading YAML and flags into it is `nearfar.configio`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the samples come from and how they are read."""
+
+    root: Path | None = None
+    """folder (or manifest file) with the data"""
+    format: str = "auto"
+    """reader by name (`nearfar data formats` lists them), or auto: recognise the layout"""
+    size: int = 64
+    """every image is brought to size x size pixels before the views; the original bit depth is kept until then"""
+    modalities: tuple[str, ...] = ()
+    """sibling folders to stack as channels, e.g. rgb thermal depth; empty: what the reader finds"""
+    scale: float | None = None
+    """value that becomes 1.0; default: 255 for 8 bit, 65535 for 16 bit, 1 for float images"""
+    group: str | None = None
+    """regular expression on the sample id whose first group names the group (never split apart), or a manifest column"""
+    splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
+    """train, validation and test shares where the data brings no split of its own"""
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """How one sample becomes several views."""
+
+    count: int = 2
+    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none"] = "standard"
+    """standard: crop, flip, per-modality photometric; thermal: the corrected thermal pipeline on thermal channels"""
+    crop_scale: tuple[float, float] = (0.35, 1.0)
+    """area of the random crop as a share of the image"""
+    flip_horizontal: float = 0.5
+    flip_vertical: float = 0.0
+    rotate: float = 10.0
+    """largest rotation, degrees"""
+    strength: float = 0.5
+    """of the photometric changes, 0 (none) to 1"""
+    erase: float = 0.2
+    """probability of an occluding box"""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The image encoder: any timm model with any number of channels."""
+
+    name: str = "resnet18"
+    """timm model name, or one of the small built-in ones: nano_cnn, nano_vit"""
+    options: dict[str, int | float | str | bool] = field(default_factory=dict)
+    """further keyword arguments for timm.create_model, e.g. patch_size 8 embed_dim 96"""
+    size: int = 64
+    """input height and width in pixels"""
+    weights: Path | None = None
+    """local safetensors or .pth file with pretrained weights; never downloaded"""
+    fusion: Literal["early", "late"] = "early"
+    """early: all channels into one backbone; late: one backbone a modality, features concatenated and projected"""
+    modality_dropout: float = 0.0
+    """probability that a modality of a training sample is zeroed (never all of them)"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation."""
+
+    epochs: int = 100
+    batch_size: int = 256
+    """over all devices"""
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    """share of the run with a linear warm-up; a cosine to `lr_floor` follows"""
+    lr_floor: float = 0.01
+    """final learning rate as a share of `lr`"""
+    head_lr: float = 1.0
+    """learning rate of the projection head as a multiple of `lr`"""
+    freeze_encoder: float = 0.0
+    """share of the run during which the encoder is frozen and only the head learns"""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    accumulate: int = 1
+    """micro-batches whose gradients are averaged into one step"""
+    grad_cache: int = 0
+    """rows a chunk of the two-pass step that makes the batch independent of memory; 0: off"""
+    clip: float = 0.0
+    """largest gradient norm; 0: off"""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp", "deepspeed"] = "auto"
+    sync_batchnorm: bool = False
+    workers: int = 0
+    """loader processes"""
+    threads: int = 0
+    """CPU threads of torch; 0: leave them"""
+    seed: int = 0
+    checkpoint_every: int = 0
+    """steps between checkpoints; 0: after every epoch"""
+    keep: int = 2
+    """checkpoints kept"""
+    max_nonfinite: int = 10
+    """steps in a row with a non-finite loss or gradient before the run stops"""
+    health_every: int = 1
+    """epochs between measurements of embedding health (alignment, uniformity, effective rank)"""
+    log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    """loggers beside metrics.jsonl"""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What `nearfar eval` measures and how."""
+
+    tasks: tuple[str, ...] = ()
+    """classify, anomaly, health, noise, attention; empty: all that the data allows"""
+    k: int = 20
+    """neighbours of the kNN classifier"""
+    bootstrap: int = 1000
+    """resamples for the intervals"""
+    confidence: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Base of every method's own section."""
+
+    temperature: float = 0.1
+    projection: tuple[int, ...] = (256, 128)
+    """widths of the projection head; empty: none, the loss sees the features"""
+
+
+M = TypeVar("M", bound=MethodConfig)
+
+
+@dataclass(frozen=True)
+class RunConfig(Generic[M]):
+    """Everything that defines a run; written as config.yaml into the run folder."""
+
+    preset: str
+    method: M
+    data: DataConfig = field(default_factory=DataConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)

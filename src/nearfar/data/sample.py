@@ -1,0 +1,51 @@
+"""The one typed dict that flows from the readers to the methods, and the description of its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from torch import Tensor
+
+
+class Sample(TypedDict, total=False):
+    """One item of a dataset, or, once collated, a batch of them (a leading B on every tensor, lists for strings).
+
+    `image` and `index` are always there, the rest where the data has it.
+    """
+
+    image: Tensor  # float32 [C, H, W], scaled explicitly per dtype (see readers), channels as `Channels` names them
+    index: int  # position in the dataset
+    label: int  # class index, -1 where unknown
+    id: str  # unique, stable name: the path relative to the root
+    group: str  # samples of one group (patient, scene, burst) never straddle a split
+    seed: int  # int64, a function of (run seed, epoch, index): every random choice of a view comes from it
+    mask: Tensor  # bool [H, W], True = the object or the defect
+    true_label: int  # the label before noise, where a generator knows it
+    views: Tensor  # float32 [V, C, h, w], what `Method.views` adds
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of every image of a dataset, by name, grouped in modalities.
+
+    `names[i]` names channel i ("rgb.r", "thermal", "b08"); `modalities` maps a modality to its channel positions,
+    in order and without gaps over all modalities: {"rgb": (0, 1, 2), "thermal": (3,)}.
+    """
+
+    names: tuple[str, ...]
+    modalities: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, modalities: dict[str, Sequence[str]]) -> Channels:
+        """From modality -> its channel names, in order: `Channels.of({"rgb": ["r", "g", "b"], "thermal": [""]})`."""
+        names: list[str] = []
+        spans: dict[str, tuple[int, ...]] = {}
+        for modality, parts in modalities.items():
+            spans[modality] = tuple(range(len(names), len(names) + len(parts)))
+            names += [f"{modality}.{part}" if part else modality for part in parts]
+        return cls(tuple(names), spans)
+
+    def __len__(self) -> int:
+        return len(self.names)

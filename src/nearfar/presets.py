@@ -1,0 +1,47 @@
+"""METHODS and ready-made configurations, as plain Python values: no torch here.
+
+A new method needs one file in `methods/`, one `MethodSpec` and one preset here, and one page in `docs/methods/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """Where a method lives and what it is, without importing it."""
+
+    target: str
+    """module:Class, a `nearfar.methods.base.Method`"""
+    summary: str
+    state: str = "ready"
+    """ready, or the reason why it is not"""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration: a method and dotted overrides of its defaults ("train.lr": 1e-3)."""
+
+    method: str
+    summary: str
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+METHODS: dict[str, MethodSpec] = {
+    "disco": MethodSpec("nearfar.methods.disco:Disco", "evidential contrast: labels weighted by opinions about pairs"),
+    "supcon": MethodSpec("nearfar.methods.supcon:SupCon", "supervised contrast, the plain baseline with labels"),
+    "simclr": MethodSpec("nearfar.methods.simclr:SimCLR", "two views of one image, the plain baseline without labels"),
+    "moco": MethodSpec("nearfar.methods.moco:MoCo", "two views, a queue of keys and a momentum teacher"),
+}
+
+PRESETS: dict[str, Preset] = {
+    "disco": Preset("disco", "DiSCO, principled form"),
+    "disco_reference": Preset(
+        "disco", "DiSCO as its published code computes it", {"method.mode": "reference", "views.recipe": "thermal_legacy"}
+    ),
+    "supcon": Preset("supcon", "SupCon, L_out"),
+    "simclr": Preset("simclr", "SimCLR"),
+    "moco": Preset("moco", "MoCo v2"),
+}
