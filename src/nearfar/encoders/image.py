@@ -1,0 +1,114 @@
+"""The image encoder: any timm model, any number of channels, normalisation inside."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nearfar.config import EncoderConfig
+from nearfar.data.sample import Channels
+from nearfar.encoders.backbone import Backbone
+from nearfar.encoders.fusion import LateFusion, drop_modalities
+from nearfar.errors import ConfigError, DataError, ShapeError
+
+
+class ImageEncoder(nn.Module):
+    """Images [B, C, H, W], scaled to about 0..1 but not normalised -> features [B, feature_dim].
+
+    The encoder resizes to `config.size` where needed and normalises with its own `mean` and `std` (buffers [C], in the
+    units of the input; defaults 0 and 1), so nothing outside has to know them.
+
+    Attributes: `config`, `channels`, `feature_dim`; for ViTs `grid` (rows, columns of patches) and `prefix_tokens`;
+    `metadata`, what the file it was loaded from says besides.
+
+    Raises ConfigError for an unknown model or options it does not take, ShapeError where mean or std do not fit.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, config: EncoderConfig, channels: Channels, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.channels = config, channels
+        if not 0 <= config.modality_dropout < 1:
+            raise ConfigError(
+                "a probability below 1 is needed", where="encoder.modality_dropout", found=config.modality_dropout
+            )
+        late = config.fusion == "late" and len(channels.modalities) > 1
+        self.body: Backbone | LateFusion = LateFusion(config, channels) if late else Backbone(config, len(channels))
+        self.register_buffer("mean", self._statistic("mean", mean, 0.0))
+        self.register_buffer("std", self._statistic("std", std, 1.0))
+        if not bool((self.std > 0).all()):
+            raise DataError(
+                "a channel does not vary, so it cannot be normalised",
+                where=self.channels.names[int(self.std.argmin())],
+                found=f"standard deviation {float(self.std.min())}",
+                fix="Leave the channel out or give a standard deviation above zero.",
+            )
+        self.feature_dim = self.body.feature_dim
+        self.metadata: dict[str, object] = {}
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patches, None for networks without patch tokens."""
+        return self.body.grid
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patch tokens."""
+        return self.body.prefix_tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, feature_dim]."""
+        return cast(Tensor, self.body(self.prepare(x)))
+
+    def dense(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, D, h, w]: spatial features of the last stage. ConfigError where there are none."""
+        return self.body.dense(self.prepare(x))
+
+    def attention(self, x: Tensor) -> list[Tensor]:
+        """[B, C, H, W] -> attention weights [B, heads, T, T] of each block, without gradient. ConfigError unless a ViT.
+
+        Token 0..prefix_tokens-1 are class and register tokens, the rest the patches of `grid` row by row.
+        """
+        training, self.training = self.training, False
+        try:
+            return self.body.attention(self.prepare(x))
+        finally:
+            self.training = training
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, size, size]: checked, resized, normalised and, in training, with modalities dropped."""
+        if x.ndim != 4 or x.shape[1] != len(self.channels):
+            raise ShapeError(
+                "the images do not have the encoder's channels",
+                found=f"shape {tuple(x.shape)}",
+                expected=f"[B, {len(self.channels)}, H, W] ({', '.join(self.channels.names)})",
+            )
+        if not x.is_floating_point():
+            raise DataError(
+                "the encoder takes scaled images",
+                found=x.dtype,
+                expected="floating point values of about 0 to 1",
+                fix="Divide by the scale of the data type, 255 for 8 bit or 65535 for 16 bit.",
+            )
+        size = (self.config.size, self.config.size)
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        x = (x - self.mean[:, None, None]) / self.std[:, None, None]
+        return drop_modalities(x, self.channels, self.config.modality_dropout) if self.training else x
+
+    def _statistic(self, name: str, value: Tensor | None, default: float) -> Tensor:
+        if value is None:
+            return torch.full((len(self.channels),), default)
+        value = torch.as_tensor(value, dtype=torch.float32).detach().clone()
+        if value.shape != (len(self.channels),):
+            raise ShapeError(
+                f"one {name} a channel is needed", found=tuple(value.shape), expected=(len(self.channels),)
+            )
+        return value
