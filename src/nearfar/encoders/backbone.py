@@ -49,7 +49,7 @@ def _construct(name: str, channels: int, size: int, options: dict[str, Any]) -> 
     described = timm.get_pretrained_cfg(name)
     if described is not None and described.fixed_input_size:
         options = {"img_size": size, **options}
-    return cast(nn.Module, timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, **options))
+    return timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, **options)
 
 
 def _unknown(name: str) -> ConfigError:

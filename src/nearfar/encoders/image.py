@@ -83,7 +83,7 @@ class ImageEncoder(nn.Module):
             self.training = training
 
     def prepare(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, C, size, size]: checked, resized, normalised and, in training, with modalities dropped."""
+        """[B, C, H, W] -> [B, C, size, size]: checked, resized, normalised; in training with modality dropout."""
         if x.ndim != 4 or x.shape[1] != len(self.channels):
             raise ShapeError(
                 "the images do not have the encoder's channels",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -81,7 +81,7 @@ class NanoCNN(nn.Module):
         return self.forward_features(x).mean((2, 3))
 
 
-class ConvStem(PatchEmbed):  # type: ignore[misc]
+class ConvStem(PatchEmbed):
     """Patch embedding by strided 3x3 convolutions in place of one large one.
 
     Xiao et al. 2021, "Early Convolutions Help Transformers See Better": from scratch on few images it trains more
@@ -103,7 +103,7 @@ class ConvStem(PatchEmbed):  # type: ignore[misc]
             outputs = max(8, embed_dim >> halvings) // 8 * 8 if halvings else embed_dim
             layers += [_conv(inputs, outputs, 2)] + ([_norm(outputs), nn.ReLU()] if halvings else [])
             inputs = outputs
-        self.proj = nn.Sequential(*layers)
+        self.proj = nn.Sequential(*layers)  # type: ignore[assignment]
 
 
 def nano_vit(in_chans: int, img_size: int, **options: Any) -> VisionTransformer:

@@ -8,7 +8,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from nearfar.errors import ConfigError, DataError
