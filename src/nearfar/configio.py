@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
 import yaml
 
 from nearfar.config import MethodConfig, RunConfig
-from nearfar.configvalues import coerce, did_you_mean, validate
+from nearfar.configvalues import check_ranges, coerce, did_you_mean
 from nearfar.errors import ConfigError
 from nearfar.presets import METHODS, PRESETS, Preset
 
@@ -62,6 +62,16 @@ def read_run_config(path: Path) -> RunConfig[Any]:
         if key.value == "preset":
             return load(value.value, path)
     raise ConfigError("the file does not say its preset", where=path, fix="Add a line 'preset: NAME'.")
+
+
+def check(config: RunConfig[Any]) -> None:
+    """Raise ConfigError for a value that is out of range or at odds with another, however the configuration was made."""
+    validate(dict(_leaf_values(config)), {})
+
+
+def validate(config: RunConfig[Any]) -> None:
+    """Check the ranges of a configuration that was built in Python. Raises ConfigError."""
+    check_ranges(dict(_leaf_values(config)), {})
 
 
 def dump(config: RunConfig[Any]) -> str:
@@ -223,7 +233,7 @@ def _merge(preset: str, settings: list[Setting]) -> RunConfig[Any]:
     if values.setdefault("preset", preset) != preset:
         raise ConfigError(f"the file is for preset {values['preset']!r}", where=origins["preset"], expected=preset)
     config = _build(schema, values)
-    validate(dict(_leaf_values(config)), origins)
+    check_ranges(dict(_leaf_values(config)), origins)
     return config
 
 

@@ -1,0 +1,70 @@
+"""What several commands share: parsing, output folders, tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nearfar.errors import ConfigError
+
+Args = TypeVar("Args")
+
+
+def parse(kind: type[Args], argv: Sequence[str], command: str, **options: Any) -> Args:
+    """The arguments of `nearfar COMMAND` as the dataclass `kind`; wrong use exits with status 2."""
+    import tyro
+
+    return tyro.cli(kind, args=list(argv), prog=f"nearfar {command}", **options)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not in `known`, with the nearest one as a suggestion."""
+    names = list(known)
+    close = get_close_matches(name, names, 1)
+    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
+    return ConfigError(f"unknown {what} '{name}'", fix=hint)
+
+
+def fresh_folder(path: Path, flag: str) -> Path:
+    """`path`, made if needed; refused if it holds anything, because nothing is overwritten unasked."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise ConfigError(f"{path} is not empty", fix=f"Choose another folder with {flag}, or remove it.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def fresh_file(path: Path, force: bool) -> Path:
+    """`path`, refused if it exists and `force` is not given; its folder is made."""
+    if path.exists() and not force:
+        raise ConfigError(f"{path} exists", fix="Choose another name with -o, or give --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def next_run(preset: str, root: Path = Path("runs")) -> Path:
+    """The first of runs/PRESET-1, runs/PRESET-2, ... that does not exist."""
+    number = 1
+    while (root / f"{preset}-{number}").exists():
+        number += 1
+    return root / f"{preset}-{number}"
+
+
+def note(message: str) -> None:
+    """One line of progress, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def result(value: Any, as_json: bool, text: str) -> None:
+    """The result on stdout, for a program or for a person."""
+    print(json.dumps(value, indent=1, default=str) if as_json else text)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned text, the first one the heading."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])

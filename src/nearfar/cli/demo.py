@@ -1,0 +1,87 @@
+"""`nearfar demo`: generate a world, train a method and its baseline side by side, evaluate, report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from nearfar.cli.common import fresh_folder, note, parse, result, unknown
+from nearfar.cli.explore import explore
+from nearfar.cli.progress import Bars
+from nearfar.cli.workers import Job, run_jobs
+from nearfar.presets import DEMOS, Demo
+from nearfar.report.summary import summary_text
+
+
+@dataclass
+class Arguments:
+    """Run the embedded demonstration; opens nothing, downloads nothing."""
+
+    name: tyro.conf.Positional[str] = "disco"
+    """which demonstration: disco"""
+    out: Path | None = None
+    """folder for the world, the runs and the report; default nearfar-demo, nearfar-demo-2, ..."""
+    seed: int = 0
+    samples: int | None = None
+    """images in the world; fewer is faster and less telling"""
+    epochs: int | None = None
+    """training epochs of every method"""
+    json: bool = False
+    """the result as JSON, for a program"""
+
+
+def main(argv: list[str]) -> int:
+    args = parse(Arguments, argv, "demo")
+    if args.name not in DEMOS:
+        raise unknown("demonstration", args.name, DEMOS)
+    demo = DEMOS[args.name]
+    out = fresh_folder(args.out or _next_folder(), "--out")
+    world = _world(demo, out, args)
+    note(f"training {' and '.join(demo.presets)} side by side")
+    with Bars() as bars:
+        metrics = run_jobs([_job(demo, preset, world, out, args) for preset in demo.presets], bars)
+    page = _report(demo, out)
+    first = out / demo.presets[0]
+    explorer = explore(first, first / "explorer.html")
+    text = f"{summary_text(metrics)}\n\nreport    {page}\nexplorer  {explorer}"
+    result({"report": page, "runs": [out / p for p in demo.presets], "metrics": metrics}, args.json, text)
+    return 0
+
+
+def _next_folder() -> Path:
+    path, number = Path("nearfar-demo"), 2
+    while path.exists():
+        path, number = Path(f"nearfar-demo-{number}"), number + 1
+    return path
+
+
+def _world(demo: Demo, out: Path, args: Arguments) -> Path:
+    from importlib import import_module
+
+    samples = args.samples or demo.samples
+    note(f"generating {samples} scenes in {out / 'world'}")
+    module = import_module(demo.world)
+    return Path(module.generate(out / "world", n=samples, seed=args.seed))
+
+
+def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Job:
+    overrides: dict[str, Any] = dict(demo.overrides)
+    overrides.update({"data.root": str(world), "train.seed": args.seed})
+    # One process a run: two runs on two cores, each with its own thread, are faster than one after the other.
+    overrides["train.threads"] = max(1, (os.cpu_count() or 1) // len(demo.presets))
+    if args.epochs is not None:
+        overrides["train.epochs"] = args.epochs
+    return Job(preset, overrides, out / preset)
+
+
+def _report(demo: Demo, out: Path) -> Path:
+    from nearfar.report import build
+    from nearfar.train import Run
+
+    note("writing the report")
+    runs = [Run(out / preset) for preset in demo.presets]
+    return build(runs, out / "report.html", title=demo.title, lead=demo.lead)

@@ -1,0 +1,52 @@
+"""Progress of training on stderr: live bars on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Bars:
+    """Bars for one or several runs. `bars(event)` takes the trainer's events; the key `run` tells runs apart.
+
+    An event is a line of metrics.jsonl with `total_steps`: {"kind", "step", "epoch", "loss", ...}.
+    """
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stderr)
+        self.live = self.console.is_terminal
+        self.progress = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[state]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        if self.live:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        run = str(event.get("run", "training"))
+        total = int(event.get("total_steps", 0))
+        state = f"epoch {event['epoch'] + 1}  loss {event.get('loss', float('nan')):.3f}"
+        if self.live:
+            if run not in self.tasks:
+                self.tasks[run] = self.progress.add_task(run, total=total, state="")
+            self.progress.update(self.tasks[run], completed=event["step"] + 1, total=total, state=state)
+        elif event.get("kind") == "epoch":
+            share = f"{100 * (event['step'] + 1) / max(total, 1):3.0f}%"
+            print(f"{run:<10} {share}  {state}", file=sys.stderr, flush=True)

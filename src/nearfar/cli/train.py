@@ -1,0 +1,110 @@
+"""`nearfar train PRESET`: configuration from preset < YAML < flags, then train, evaluate, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.cli.common import next_run, note, result, unknown
+from nearfar.cli.progress import Bars
+from nearfar.config import RunConfig
+from nearfar.errors import ConfigError
+from nearfar.presets import PRESETS
+
+if TYPE_CHECKING:
+    from nearfar.train import Run
+
+USAGE = """usage: nearfar train PRESET --data.root FOLDER [--run DIR] [--config FILE.yaml] [--SECTION.KEY VALUE ...]
+       nearfar train --resume RUN [--allow-changes] [--SECTION.KEY VALUE ...]
+
+  --run DIR        run folder; default runs/PRESET-1, -2, ...
+  --config FILE    YAML with any part of the configuration; flags win over it
+  --resume RUN     go on from the newest whole checkpoint of a run
+  --allow-changes  accept a configuration that differs from the run's
+  --no-eval        train only: no evaluation, no report
+  --json           print the result as JSON
+
+`nearfar train PRESET --help` shows every setting of a preset with its default."""
+
+
+def main(argv: list[str]) -> int:
+    own, rest = _own_flags(argv)
+    if own.resume is None and (not rest or rest[0] in ("-h", "--help")):
+        presets = "\n".join(f"  {name:<16} {preset.summary}" for name, preset in PRESETS.items())
+        print(f"{USAGE}\n\npresets:\n{presets}")
+        return 0
+    config, folder = _configure(own, rest)
+    from nearfar.train import fit
+
+    with Bars() as bars:
+        run = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
+    if own.no_eval:
+        return _finish(run, own.json, {})
+    from nearfar.parallel import rank
+
+    if rank() != 0:
+        return 0
+    note("evaluating")
+    from nearfar.evaluate import evaluate
+    from nearfar.report import build
+
+    metrics = evaluate(run, config.eval)
+    build([run], run.path / "report.html")
+    return _finish(run, own.json, metrics)
+
+
+def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="nearfar train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--resume", type=Path)
+    for flag in ("--allow-changes", "--no-eval", "--json"):
+        parser.add_argument(flag, action="store_true")
+    return parser.parse_known_args(argv)
+
+
+def _configure(own: argparse.Namespace, rest: list[str]) -> tuple[RunConfig[Any], Path]:
+    from nearfar import configio
+
+    if own.resume is not None:
+        if own.run is not None or own.config is not None:
+            raise ConfigError(
+                "--resume takes its folder and configuration from the run", fix="Leave --run and --config out."
+            )
+        base, folder = configio.read_run_config(own.resume / "config.yaml"), own.resume
+        flags = rest[1:] if rest and rest[0] == base.preset else rest
+    else:
+        preset = rest[0]
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+        base, folder, flags = configio.load(preset, own.config), own.run or next_run(preset), rest[1:]
+    config = parse_flags(base, flags)
+    if config.data.root is None:
+        raise ConfigError("no data", where="data.root", fix="Name your folder: --data.root FOLDER.")
+    return config, folder
+
+
+def parse_flags(base: RunConfig[Any], flags: list[str]) -> RunConfig[Any]:
+    """`--section.key value` flags over a configuration, checked."""
+    import tyro
+
+    from nearfar import configio
+
+    # tyro reads the concrete method section from the type, not from the default's class.
+    kind = RunConfig[type(base.method)]  # type: ignore[misc]
+    config: RunConfig[Any] = tyro.cli(
+        kind, args=flags, default=base, prog=f"nearfar train {base.preset}", config=(tyro.conf.FlagConversionOff,)
+    )
+    configio.check(config)
+    return config
+
+
+def _finish(run: Run, as_json: bool, metrics: dict[str, Any]) -> int:
+    lines = [f"run     {run.path}"]
+    if metrics:
+        lines.append(f"report  {run.path / 'report.html'}")
+    else:
+        lines.append(f"next    nearfar eval {run.path}")
+    result({"run": run.path, "metrics": metrics}, as_json, "\n".join(lines))
+    return 0

@@ -1,0 +1,58 @@
+"""One HTML page for a run, or for several beside each other, from the files of their run folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.report import sections
+from nearfar.report.page import render
+
+if TYPE_CHECKING:
+    from nearfar.train import Run
+
+LEAD = "Trained and measured by nearfar. Brackets hold 95 % bootstrap intervals unless a table says otherwise."
+
+
+def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = LEAD) -> Path:
+    """Write the page to `out`, its figures to each run's `figures/`, and its numbers to a JSON file beside it.
+
+    Parts whose data a run does not have are left out. Returns `out`.
+    """
+    named = dict(zip(_names(runs), runs, strict=True))
+    shared = out.parent / "figures"
+    parts = [
+        sections.summary(named),
+        sections.samples(named),
+        sections.training(named, shared),
+        sections.embedding(named),
+        sections.classification(named, shared),
+        sections.opinions(named),
+        sections.noise(named),
+        sections.attention(named),
+        sections.anomaly(named),
+    ]
+    numbers = _write_numbers(named, out)
+    details = {f"configuration of {name}": (run.path / "config.yaml").read_text() for name, run in named.items()}
+    heading = title or f"nearfar: {', '.join(named)}"
+    return render(out, heading, lead, parts, details, numbers.name)
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Presets as names where they tell the runs apart, folder names otherwise."""
+    presets = [run.config.preset for run in runs]
+    return presets if len(set(presets)) == len(presets) else [run.path.name for run in runs]
+
+
+def _write_numbers(named: Mapping[str, Run], out: Path) -> Path:
+    """A run's own report reads metrics.json; a page of several runs gets all of them in one file beside it."""
+    if len(named) == 1 and out.parent == next(iter(named.values())).path:
+        return out.parent / "metrics.json"
+    path = out.with_suffix(".json")
+    content: dict[str, Any] = {name: run.metrics for name, run in named.items()}
+    if len(named) == 2:
+        content["comparison"] = sections.comparison(named)
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return path

@@ -1,0 +1,52 @@
+"""The short table that a command prints: what was measured, one column a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nearfar.report.page import number
+
+ROWS = (
+    ("kNN balanced accuracy", "classify", "knn", "balanced_accuracy"),
+    ("kNN accuracy", "classify", "knn", "accuracy"),
+    ("linear probe balanced accuracy", "classify", "linear", "balanced_accuracy"),
+    ("linear probe accuracy", "classify", "linear", "accuracy"),
+    ("linear probe macro F1", "classify", "linear", "macro", "f1"),
+    ("anomaly image AUROC, one-class", "anomaly", "one_class", "image_auroc"),
+    ("anomaly pixel AUROC", "anomaly", "one_class", "pixel_auroc"),
+    ("anomaly AUPRO", "anomaly", "one_class", "aupro"),
+    ("anomaly image AUROC, supervised", "anomaly", "supervised", "image_auroc"),
+    ("wrong labels found, average precision", "noise", "average_precision"),
+    ("attention on the object, pixel AUROC", "attention", "rollout", "pixel_auroc"),
+    ("alignment", "health", "alignment"),
+    ("uniformity", "health", "uniformity"),
+    ("effective rank", "health", "effective_rank"),
+)
+
+
+def lookup(metrics: Mapping[str, Any], *keys: str) -> Any:
+    """metrics[k0][k1]..., or None where a key is absent."""
+    value: Any = metrics
+    for key in keys:
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def summary_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The heading and one row a quantity that at least one run has, with intervals; a column a run."""
+    rows = [["", *metrics]]
+    for name, *keys in ROWS:
+        values = [lookup(m, *keys) for m in metrics.values()]
+        if any(v is not None for v in values):
+            rows.append([name, *(number(v) for v in values)])
+    return rows
+
+
+def summary_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """The same as aligned text."""
+    rows = summary_rows(metrics)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
