@@ -1,0 +1,137 @@
+"""From a dataset to embeddings: any dataset, a folder, or the splits of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearfar.data.dataset import SampleDataset
+from nearfar.data.loader import make_loader
+from nearfar.data.sample import Channels
+from nearfar.encoders.image import ImageEncoder
+from nearfar.errors import DataError
+from nearfar.evaluate.embeddings import Embeddings
+
+if TYPE_CHECKING:
+    from nearfar.train.run import Run
+
+SPLITS = ("train", "val", "test")
+
+
+def embed(encoder: ImageEncoder, dataset: SampleDataset, *, split: str = "", batch_size: int = 256) -> Embeddings:
+    """Embeddings of every sample of a dataset, in its order, on the encoder's device and in evaluation mode.
+
+    Raises DataError where the channels are not the encoder's, the dataset is empty, or an embedding is not finite
+    (naming the sample).
+    """
+    check_channels(encoder, dataset.channels)
+    if len(dataset) == 0:
+        raise DataError("no samples to embed", where=split or dataset.root)
+    batches = make_loader(dataset, batch_size=batch_size, sampler="sequential", drop_last=False)
+    z = torch.cat([encode(encoder, batch["image"]) for batch in batches]).numpy()
+    bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"{bad.size} of {len(z)} embeddings hold NaN or infinity",
+            where=dataset.ids[bad[0]],
+            fix="Check the images with `nearfar data check`, or the run for a diverged encoder.",
+        )
+    return Embeddings(
+        z=z,
+        label=np.asarray(dataset.labels, dtype=np.int64),
+        true_label=np.asarray(dataset.true_labels, dtype=np.int64),
+        split=np.full(len(z), split, dtype="U5"),
+        id=np.array(dataset.ids, dtype=np.str_),
+        index=np.arange(len(z)),
+        classes=tuple(dataset.classes),
+    )
+
+
+@torch.no_grad()
+def encode(encoder: ImageEncoder, images: Tensor) -> Tensor:
+    """Features float32 [B, D] on the CPU of images [B, C, H, W], in evaluation mode, mode restored after."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        features = encoder(images.to(encoder.mean.device))
+    finally:
+        encoder.train(training)
+    return cast(Tensor, features.float().cpu())
+
+
+def check_channels(encoder: ImageEncoder, channels: Channels) -> None:
+    """DataError where a dataset's channels are not those the encoder was trained on."""
+    if channels.names != encoder.channels.names:
+        raise DataError(
+            "the data have other channels than the encoder",
+            found=", ".join(channels.names),
+            expected=", ".join(encoder.channels.names),
+            fix="Choose the modalities with data.modalities, in the order of the training data.",
+        )
+
+
+def embed_folder(
+    run: Run, folder: Path, out: Path | None = None, *, format: str = "auto", batch_size: int = 256
+) -> Embeddings:
+    """Embed every image of a folder with a run's encoder, read as the run read its own data; write to `out` if given.
+
+    Size, scale and modalities are the run's; `format` names a reader. Raises DataError for bad data or channels.
+    """
+    from nearfar.data import open_dataset
+
+    encoder = run.encoder()
+    dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
+    made = embed(encoder, dataset, batch_size=batch_size)
+    named = np.array([record.split or "" for record in dataset.records], dtype=np.str_)
+    made = replace(made, split=named)
+    if out is not None:
+        made.save(out)
+    return made
+
+
+def embed_run(run: Run, dataset: SampleDataset | None = None) -> Embeddings:
+    """Embeddings of a run's train, val and test samples; a `dataset` given stands in for the test split."""
+    encoder = run.encoder()
+    parts = []
+    for split in SPLITS:
+        samples = dataset if dataset is not None and split == "test" else run.dataset(split)
+        if len(samples):
+            parts.append(embed(encoder, samples, split=split))
+    _check_classes(parts, dataset)
+    return Embeddings.join(parts)
+
+
+def run_embeddings(run: Run, dataset: SampleDataset | None = None, *, fresh: bool = False) -> Embeddings:
+    """The run's embeddings from arrays/embeddings.npz, made and written where absent, outdated or `fresh`.
+
+    Outdated: older than encoder.safetensors, or of other test samples than the `dataset` given.
+    """
+    path = Path(run.arrays) / "embeddings.npz"
+    if not fresh and path.is_file() and path.stat().st_mtime >= _encoder_time(run):
+        stored = Embeddings.load(path)
+        if dataset is None or stored.of_split("test").id.tolist() == list(dataset.ids):
+            return stored
+    made = embed_run(run, dataset)
+    made.save(path)
+    return made
+
+
+def _encoder_time(run: Run) -> float:
+    weights = Path(run.path) / "encoder.safetensors"
+    return weights.stat().st_mtime if weights.is_file() else 0.0
+
+
+def _check_classes(parts: Sequence[Embeddings], dataset: SampleDataset | None) -> None:
+    if dataset is not None and parts[0].classes != parts[-1].classes:
+        raise DataError(
+            "the data have other classes than the run",
+            where=dataset.root,
+            found=", ".join(parts[-1].classes),
+            expected=", ".join(parts[0].classes),
+        )

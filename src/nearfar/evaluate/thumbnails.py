@@ -1,0 +1,54 @@
+"""Small pictures of samples with any number of channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from nearfar.data.dataset import SampleDataset
+from nearfar.data.loader import make_loader
+from nearfar.data.sample import Channels
+
+Picture = NDArray[np.uint8]
+
+TINT = 0.35  # how far the second modality moves red up and blue down, as a share of full scale
+_PROBE = 256  # samples that fix the range of each channel
+
+
+def channel_range(dataset: SampleDataset, limit: int = _PROBE) -> tuple[Tensor, Tensor]:
+    """The 1st and 99th percentile [C] of each channel over up to `limit` samples evenly taken.
+
+    One range for all samples, so that the same value has the same colour everywhere.
+    """
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(limit, len(dataset))).astype(int))
+    pixels = torch.stack([dataset[int(i)]["image"][:, ::2, ::2] for i in chosen]).transpose(0, 1).flatten(1)
+    ends = np.quantile(pixels.numpy(), [0.01, 0.99], axis=1).astype(np.float32)
+    return torch.from_numpy(ends[0]), torch.from_numpy(ends[1])
+
+
+def false_colour(images: Tensor, channels: Channels, low: Tensor, high: Tensor, size: int) -> Picture:
+    """Images [B, C, H, W] as uint8 pictures [B, size, size, 3], channels stretched from low [C] to high [C].
+
+    The base is the modality with three or more channels (its first three), or a grey of the first channel. Another
+    modality tints it: red where its first channel is high, blue where it is low, as a thermal camera shows heat.
+    """
+    span = (high - low).clamp(min=1e-6)[:, None, None]
+    x = ((images - low[:, None, None]) / span).clamp(0, 1)
+    base = next((spots[:3] for spots in channels.modalities.values() if len(spots) >= 3), (0, 0, 0))
+    picture = x[:, list(base)]
+    tint = next((spots[0] for spots in channels.modalities.values() if base[0] not in spots), None)
+    if tint is not None:
+        shift = TINT * (2 * x[:, tint] - 1)
+        picture = (picture + torch.stack([shift, torch.zeros_like(shift), -shift], dim=1)).clamp(0, 1)
+    small = F.interpolate(picture, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray((small.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def thumbnails(dataset: SampleDataset, size: int = 32) -> Picture:
+    """uint8 [n, size, size, 3], one false-colour picture a sample, in the dataset's order."""
+    low, high = channel_range(dataset)
+    batches = make_loader(dataset, batch_size=256, sampler="sequential", drop_last=False)
+    return np.concatenate([false_colour(b["image"], dataset.channels, low, high, size) for b in batches])
