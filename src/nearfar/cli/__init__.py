@@ -19,7 +19,7 @@ COMMANDS = {
     "eval": "measure a run: classification, anomalies, embedding health, label noise, attention",
     "embed": "embeddings of a folder of images, as Parquet or NumPy",
     "search": "nearest images of an image",
-    "predict": "class and anomaly score of new images",
+    "predict": "class probabilities of new images",
     "report": "write the report of one run, or of several beside each other",
     "explore": "the embedding explorer of a run, as one HTML file",
     "export": "the encoder as safetensors or ONNX",
