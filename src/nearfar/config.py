@@ -26,7 +26,7 @@ class DataConfig:
     scale: float | None = None
     """value that becomes 1.0; default: 255 for 8 bit, 65535 for 16 bit, 1 for float images"""
     group: str | None = None
-    """regular expression on the sample id whose first group names the group (never split apart), or a manifest column"""
+    """regular expression on the id whose first group names the group (never split apart), or a manifest column"""
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """train, validation and test shares where the data brings no split of its own"""
     split_seed: int = 0
@@ -138,6 +138,8 @@ class MethodConfig:
     temperature: float = 0.1
     projection: tuple[int, ...] = (256, 128)
     """widths of the projection head; empty: none, the loss sees the features"""
+    head_norm: Literal["batch", "layer", "none"] = "layer"
+    """between the layers of the head; batch makes a two-pass step inexact, because images then depend on their batch"""
 
 
 M = TypeVar("M", bound=MethodConfig)

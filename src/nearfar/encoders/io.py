@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from nearfar import __version__
 from nearfar.config import EncoderConfig
 from nearfar.data.sample import Channels
 from nearfar.encoders.image import ImageEncoder
@@ -24,15 +24,17 @@ SCALES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 
 
 def describe(encoder: ImageEncoder, **metadata: Any) -> dict[str, Any]:
-    """All that is needed to use the encoder elsewhere, as plain values for JSON; `metadata` is added to it.
+    """All that is needed to use the encoder elsewhere, as plain values for JSON; `metadata` is added to it,
+    and what the encoder brought along from its own file stays.
 
     Keys: nearfar (version), config, channels {names, modalities}, mean, std, size, scale {dtype: value}, feature_dim.
     """
     config = dataclasses.asdict(dataclasses.replace(encoder.config, weights=None))
     return {
         "scale": SCALES,
+        **encoder.metadata,
         **metadata,
-        "nearfar": version("nearfar"),
+        "nearfar": __version__,
         "config": config,
         "channels": {"names": encoder.channels.names, "modalities": encoder.channels.modalities},
         "mean": encoder.mean.tolist(),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from nearfar import parallel
 from nearfar.config import MethodConfig, ViewsConfig
+from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
+from nearfar.errors import ConfigError, DataError, ShapeError
+from nearfar.views import build_views
 
 Batch = dict[str, Any]
 """a collated `Sample` (see nearfar.data.sample): tensors with a leading B"""
@@ -30,9 +34,13 @@ class Output:
 class Method(nn.Module):
     """A way to decide near and far.
 
-    A subclass declares `Config`, and writes `project` (network: batch -> named embeddings) and `criterion` (loss on
-    those). `step` is their composition; the two halves are apart so that the two-pass step (GradCache) of the trainer
-    works for every method. State beyond parameters (teachers, queues) lives in buffers or submodules, so it is saved.
+    A subclass declares `Config` and writes `criterion`, the loss on what `project` returns (network: batch -> named
+    embeddings; by default {"z": head of the encoder's features of every view}). `step` is their composition; the two
+    halves are apart so that the two-pass step (GradCache) of the trainer works for every method: `project` has no side
+    effects, and `criterion` sees the embeddings of the whole batch once. State beyond parameters (teachers, queues)
+    lives in buffers or submodules, so it is saved.
+
+    Attributes: `config`, `encoder`, `head` (projection, unused by `encode`), `views_config`, `progress`.
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
@@ -40,17 +48,38 @@ class Method(nn.Module):
 
     def __init__(self, config: MethodConfig, encoder: ImageEncoder, views: ViewsConfig | None = None) -> None:
         super().__init__()
+        if not config.temperature > 0:
+            raise ConfigError("a temperature is positive", where="method.temperature", found=config.temperature)
         self.config, self.encoder = config, encoder
+        self.head = projection_head(encoder.feature_dim, config.projection, config.head_norm)
         self.views_config = views if views is not None else ViewsConfig()
+        self._make_views = build_views(self.views_config, encoder.channels, encoder.config.size)
         self.progress = 0.0
 
+    @property
+    def embedding_dim(self) -> int:
+        """Width D of what the loss sees."""
+        return self.config.projection[-1] if self.config.projection else self.encoder.feature_dim
+
     def views(self, sample: Mapping[str, Any]) -> Batch:
-        """The sample (or collated batch) with `views` added: float32 [V, C, h, w], or [B, V, C, h, w]."""
-        raise NotImplementedError
+        """The sample (or collated batch) with `views` added: float32 [V, C, h, w], or [B, V, C, h, w].
+
+        Without `seed` (a batch that does not come from nearfar's loader) seeds are drawn from torch's generator.
+        """
+        if "seed" not in sample:
+            sample = {**sample, "seed": _drawn_seeds(sample["image"])}
+        return self._make_views(sample)
 
     def project(self, batch: Batch) -> Projections:
         """Embeddings by name, [B, V, D] each, with gradients where they train."""
-        raise NotImplementedError
+        return {"z": self.embed(batch["views"])}
+
+    def embed(self, views: Tensor) -> Tensor:
+        """[B, V, C, h, w] -> head of the encoder's features [B, V, D]."""
+        if views.ndim != 5:
+            raise ShapeError("views have five dimensions", found=tuple(views.shape), expected="[B, V, C, h, w]")
+        z = cast(Tensor, self.head(self.encoder(views.flatten(0, 1))))
+        return z.unflatten(0, views.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
 
     def criterion(self, projections: Projections, batch: Batch) -> Output:
         """The loss of the embeddings; exact under distribution (nearfar.losses finds the process group)."""
@@ -61,6 +90,10 @@ class Method(nn.Module):
         if "views" not in batch:
             batch = self.views(batch)
         return self.criterion(self.project(batch), batch)
+
+    def forward(self, batch: Batch) -> Output:
+        """The same as `step`, for wrappers (DDP) that act on the call of a module."""
+        return self.step(batch)
 
     def after_step(self) -> None:
         """Called after the optimiser's step: moves teachers, fills queues."""
@@ -79,3 +112,29 @@ class Method(nn.Module):
         finally:
             self.train(training)
         return features
+
+
+def labels_of(batch: Batch) -> Tensor:
+    """The labels [B] of a batch, -1 where unknown. Raises DataError where there is none at all."""
+    labels = batch.get("label")
+    if not isinstance(labels, Tensor) or not bool((labels >= 0).any()):
+        raise DataError(
+            "this method learns from labels and the batch has none",
+            where="batch['label']",
+            found="no such key" if labels is None else "only unknown labels (-1)",
+            fix="Give labelled data, or use a method without labels: simclr or moco.",
+        )
+    return labels
+
+
+def ids_of(batch: Batch, rows: Tensor) -> Tensor:
+    """Which image each of the B `rows` is, int64 [B], unique over ranks: `index`, or its position in the batch."""
+    index = batch.get("index")
+    if isinstance(index, Tensor):
+        return index.to(rows.device)
+    return torch.arange(len(rows), device=rows.device) + parallel.offset(len(rows))
+
+
+def _drawn_seeds(image: Tensor) -> Tensor | int:
+    seeds = torch.randint(2**62, (len(image),) if image.ndim == 4 else (1,))
+    return seeds if image.ndim == 4 else int(seeds)
