@@ -1,0 +1,170 @@
+"""Contrast of views without labels: InfoNCE, the two-sided CLIP form, and NT-Xent for any number of views."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nearfar import parallel
+from nearfar.errors import ConfigError
+from nearfar.losses._common import (
+    Rows,
+    anchor_mean,
+    check_keys,
+    check_pair,
+    embeddings,
+    flatten_views,
+    full_precision,
+    inverse,
+    masked_lse,
+    one_of,
+    softplus,
+    world_rows,
+)
+from nearfar.losses.supcon import supcon_rows
+
+NTXentForm = Literal["pair", "out", "in"]
+
+
+@full_precision
+def info_nce(
+    z0: Tensor,
+    z1: Tensor,
+    *,
+    temperature: float = 0.1,
+    keys: Tensor | None = None,
+    in_batch: bool = True,
+    normalize: bool = True,
+) -> Tensor:
+    """One-sided InfoNCE: each row of z0 [N, D] finds its own row of z1 [N, D].
+
+        l_i = -log( exp(z0_i.z1_i / T) / (exp(z0_i.z1_i / T) + sum over negatives k of exp(z0_i.k / T)) )
+
+    Negatives are the other rows of z1 on all ranks (van den Oord et al. 2018, eq. 4) and `keys` [K, D], a queue that
+    is the same on every rank; `in_batch=False` leaves the keys alone, which is MoCo's form (He et al. 2020, eq. 1).
+    Raises ShapeError where shapes do not fit, ConfigError for a temperature that is not positive.
+    """
+    check_pair(z0, z1)
+    if keys is None and not in_batch:
+        raise ConfigError("nothing to contrast with", found="in_batch=False and no keys", fix="Pass keys.")
+    q, k = embeddings(z0, normalize), embeddings(z1, normalize)
+    counts = parallel.sizes(len(q))
+    columns = parallel.gather(k, counts) if in_batch else k[:0]
+    own = torch.arange(len(q), device=q.device) + (parallel.offset(len(q), counts) if in_batch else 0)
+    if keys is not None:
+        check_keys(z0, keys)
+        columns = torch.cat([columns, embeddings(keys, normalize).to(columns)])
+    if not in_batch:
+        own = torch.full_like(own, -1)
+    losses = _info_nce_rows(q, k, columns, own, inverse(temperature))
+    return anchor_mean(losses, torch.ones_like(own, dtype=torch.bool), "InfoNCE")
+
+
+def _info_nce_rows(q: Tensor, positive: Tensor, columns: Tensor, own: Tensor, scale: float | Tensor) -> Tensor:
+    """[n]: q [n, D] against its positive [n, D] and the columns [m, D] except its own one (own [n], -1: none)."""
+    negative = own[:, None] != torch.arange(len(columns), device=own.device)[None]
+    return softplus(masked_lse(q @ columns.T * scale, negative) - (q * positive).sum(1) * scale)
+
+
+@full_precision
+def clip_loss(z0: Tensor, z1: Tensor, *, scale: float | Tensor, normalize: bool = True) -> Tensor:
+    """Two-sided InfoNCE, the mean of z0 -> z1 and z1 -> z0 (Radford et al. 2021, figure 3); z0 and z1 are [N, D].
+
+    `scale` multiplies the cosines (1 / temperature) and may be a scalar tensor that learns; see `CLIPLoss`.
+    Raises ShapeError where shapes do not fit, ConfigError for a number that is not positive.
+    """
+    check_pair(z0, z1)
+    if not isinstance(scale, Tensor) and not scale > 0:
+        raise ConfigError("the scale must be positive", found=scale)
+    q, k = embeddings(z0, normalize), embeddings(z1, normalize)
+    counts = parallel.sizes(len(q))
+    own = torch.arange(len(q), device=q.device) + parallel.offset(len(q), counts)
+    forth = _info_nce_rows(q, k, parallel.gather(k, counts), own, scale)
+    back = _info_nce_rows(k, q, parallel.gather(q, counts), own, scale)
+    return anchor_mean((forth + back) / 2, torch.ones_like(own, dtype=torch.bool), "CLIP")
+
+
+@full_precision
+def nt_xent(
+    z: Tensor,
+    ids: Tensor | None = None,
+    *,
+    temperature: float = 0.1,
+    form: NTXentForm = "pair",
+    normalize: bool = True,
+) -> Tensor:
+    """NT-Xent (Chen et al. 2020, eq. 1) for any number of views; rows with the same id are positives.
+
+    z [N, D] with ids [N], or [B, V, D] with ids [B] (default: every leading row its own). The sum over anchors i and
+    their positives p, with t_ij = exp(z_i.z_j / T), is named by `form`; with two views the three are equal:
+
+    - "pair": mean over p of -log( t_ip / (t_ip + sum over other ids of t_ik) ); positives do not compete.
+    - "out": mean over p of -log( t_ip / sum over all k but i of t_ik ); SupCon's L_out with ids as labels.
+    - "in": -log( mean over p of t_ip / sum over all k but i of t_ik ); SupCon's L_in.
+
+    Ids are compared across ranks, so use dataset indices, or leave them out. A negative id is unknown: it has no
+    positive. Raises ShapeError where shapes do not fit, ConfigError for an unknown form.
+    """
+    one_of("form", form, ("pair", "out", "in"))
+    if ids is None:
+        if z.dim() != 3:
+            raise ConfigError("two-dimensional embeddings need ids", found=tuple(z.shape), fix="Pass [B, V, D] or ids.")
+        ids = torch.arange(len(z), device=z.device) + parallel.offset(len(z))
+    flat, ids = flatten_views(z, ids, "ids")
+    rows = world_rows(embeddings(flat, normalize), ids)
+    scale = inverse(temperature)
+    losses, valid = _pair_rows(rows, scale) if form == "pair" else supcon_rows(rows, scale, form)
+    return anchor_mean(losses, valid, "NT-Xent")
+
+
+def _pair_rows(rows: Rows, scale: float) -> tuple[Tensor, Tensor]:
+    s = rows.anchors @ rows.columns.T * scale
+    positive = rows.positives()
+    negative = ~(positive | rows.itself())
+    pairs = softplus(masked_lse(s, negative)[:, None] - s).masked_fill(~positive, 0.0)
+    count = positive.sum(1)
+    return pairs.sum(1) / count.clamp(min=1), count > 0
+
+
+class InfoNCE(nn.Module):
+    """Module twin of `info_nce`."""
+
+    def __init__(self, *, temperature: float = 0.1, in_batch: bool = True, normalize: bool = True) -> None:
+        super().__init__()
+        self.temperature, self.in_batch, self.normalize = temperature, in_batch, normalize
+
+    def forward(self, z0: Tensor, z1: Tensor, keys: Tensor | None = None) -> Tensor:
+        """See `info_nce`."""
+        return info_nce(
+            z0, z1, temperature=self.temperature, keys=keys, in_batch=self.in_batch, normalize=self.normalize
+        )
+
+
+class CLIPLoss(nn.Module):
+    """Module twin of `clip_loss` with a learned scale, exp(log_scale); kept at most `largest` as in the paper."""
+
+    def __init__(self, *, temperature: float = 0.07, largest: float = 100.0, normalize: bool = True) -> None:
+        super().__init__()
+        self.largest, self.normalize = largest, normalize
+        self.log_scale = nn.Parameter(torch.tensor(math.log(inverse(temperature))))
+
+    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+        """See `clip_loss`."""
+        with torch.no_grad():  # on the value, not in the graph: a clamp there would stop the gradient for good
+            self.log_scale.clamp_(max=math.log(self.largest))
+        return clip_loss(z0, z1, scale=self.log_scale.exp(), normalize=self.normalize)
+
+
+class NTXent(nn.Module):
+    """Module twin of `nt_xent`."""
+
+    def __init__(self, *, temperature: float = 0.1, form: NTXentForm = "pair", normalize: bool = True) -> None:
+        super().__init__()
+        self.temperature, self.form, self.normalize = temperature, form, normalize
+
+    def forward(self, z: Tensor, ids: Tensor | None = None) -> Tensor:
+        """See `nt_xent`."""
+        return nt_xent(z, ids, temperature=self.temperature, form=self.form, normalize=self.normalize)
