@@ -2,6 +2,7 @@
 
 from nearfar.data.dataset import ImageDataset, Key, Record, SampleDataset, TensorDataset
 from nearfar.data.loader import Batch, collate, make_loader
+from nearfar.data.open import open_dataset
 from nearfar.data.sample import Channels, Sample
 from nearfar.data.statistics import channel_statistics
 
@@ -17,4 +18,5 @@ __all__ = [
     "channel_statistics",
     "collate",
     "make_loader",
+    "open_dataset",
 ]

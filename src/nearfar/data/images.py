@@ -10,7 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional
 from nearfar.errors import DataError
 
 Array = NDArray[Any]
+T = TypeVar("T")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 SCALES = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float16": 1.0, "float32": 1.0, "float64": 1.0}
 """value that becomes 1.0, by dtype; every other dtype needs `data.scale`"""
@@ -50,6 +51,12 @@ def read(path: Path) -> Array:
         raise DataError("the image is empty", where=path, found=f"shape {array.shape}", fix="Remove the file.")
     _refuse_nonfinite(array, path)
     return array
+
+
+def fingerprint(path: Path) -> tuple[Path, int, int]:
+    """What changes when the file does: its path, time of change and size. Raises DataError where it is not there."""
+    status = _guarded(path, Path.stat)
+    return path, status.st_mtime_ns, status.st_size
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -98,7 +105,7 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> Tensor:
     return covered >= min(0.5, most) if most > 0 else torch.zeros_like(covered, dtype=torch.bool)
 
 
-def _guarded(path: Path, decode: Callable[[Path], Array]) -> Array:
+def _guarded(path: Path, decode: Callable[[Path], T]) -> T:
     try:
         return decode(path)
     except FileNotFoundError:
@@ -150,7 +157,7 @@ def _read_pillow(path: Path) -> Array:
     with Image.open(path) as image:
         cast("Any", image).tile = halves
         low = np.asarray(image)
-    return high.astype(np.uint16) << 8 | low
+    return np.asarray(high.astype(np.uint16) << 8 | low)
 
 
 def _halves(image: Image.Image) -> list[Any] | None:
