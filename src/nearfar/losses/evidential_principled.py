@@ -1,0 +1,164 @@
+"""DiSCO's principled form: weights outside the logarithm, negatives that only repel, opinions that mean something."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nearfar import parallel
+from nearfar.errors import ConfigError
+from nearfar.losses._common import (
+    Rows,
+    anchor_mean,
+    check_keys,
+    embeddings,
+    flatten_views,
+    inverse,
+    softplus,
+    world_rows,
+)
+from nearfar.losses._opinion_weights import (
+    Curriculum,
+    OpinionSettings,
+    PairMasks,
+    PairStatistics,
+    base_rate,
+    curriculum_weights,
+    opinions,
+    pair_masks,
+    pair_statistics,
+)
+from nearfar.spatial.opinions import Opinion
+
+NAME = "Evidential"
+
+
+def principled(
+    z: Tensor,
+    labels: Tensor,
+    ids: Tensor | None = None,
+    *,
+    progress: float = 0.0,
+    temperature: float = 0.1,
+    evidence: str | None = "hinge",
+    margin: float | Literal["adaptive"] = "adaptive",
+    kappa: float = 10.0,
+    prior_weight: float = 2.0,
+    gamma: float = 1.0,
+    curriculum: Curriculum = "linear",
+    class_balanced: bool = False,
+    neighbours: int = 10,
+    matches: Literal["all", "best"] = "all",
+    statistics: PairStatistics | None = None,
+    keys: Tensor | None = None,
+    key_labels: Tensor | None = None,
+    normalize: bool = True,
+) -> Tensor:
+    """The principled evidential loss; see `nearfar.losses.evidential` for the arguments common to all modes.
+
+    With cosines s, opinions (b, d, u) about pairs, positives P(i) (same label or id), negatives N(i) (other labels):
+
+        w_ij = b_ij + a(t) u_ij, and 1 for two views of one image                       (no gradient)
+        beta_ik = softmax over N(i) of gamma s_ik / T                                     (no gradient)
+        log M_i = log |N(i)| + log sum over N(i) of beta_ik exp(s_ik / T)
+        l_i = sum over P(i) of w_ij softplus(log M_i - s_ij / T) / sum over P(i) of w_ij
+
+    evidence: a name of `nearfar.spatial.evidence.EVIDENCE`, or None: every positive weighs 1. "patches" is the dense
+        mode: z is [B, V, D] with V patch tokens an image, and all patches of two images share the pair's fused opinion.
+    margin: cosine that speaks neither for nor against, or "adaptive": the midpoint between the mean cosines of two-view
+        pairs and of different labels (used by hinge, softplus and patches).
+    kappa: pseudo-observations at full similarity; prior_weight: W, those that halve the uncertainty.
+    gamma: how far hard negatives count more; 0 is the plain mean over negatives (decoupled SupCon).
+    curriculum: a(t) over the run: linear, cosine, step (at half) or none (1 from the start).
+    class_balanced: mean over classes of the mean over anchors, instead of the mean over anchors.
+    neighbours: k of the evidence "neighbourhood"; matches: all or best pairs of patches.
+    statistics: running `PairStatistics` in place of the batch's (`EvidentialLoss` keeps them).
+    keys, key_labels: [K, D] and [K], further columns that are no anchors, the same on every rank.
+    """
+    settings = OpinionSettings(evidence, margin, kappa, prior_weight, neighbours, matches)
+    scale, a = inverse(temperature), base_rate(progress, curriculum)
+    if not gamma >= 0:
+        raise ConfigError("gamma must not be negative", found=gamma)
+    rows, masks = prepare(z, labels, ids, keys, key_labels, normalize)
+    cosine = rows.anchors @ rows.columns.T
+    if evidence is None:
+        weights = masks.positive.to(cosine.dtype)
+    else:
+        known = statistics if statistics is not None else pair_statistics(cosine.detach(), masks)
+        opinion = opinions(cosine.detach(), rows, settings, known, z.shape[1] if z.dim() == 3 else 1, a)
+        weights = curriculum_weights(opinion, masks, a)
+        del opinion
+    losses, valid = evidential_rows(cosine * scale, masks, weights, gamma)
+    return class_mean(losses, valid, rows.labels) if class_balanced else anchor_mean(losses, valid, NAME)
+
+
+def evidential_rows(s: Tensor, masks: PairMasks, weights: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Loss [n] of every anchor from s = cosine / T [n, m], and whether it has a positive and a negative, [n] bool."""
+    total = weights.sum(1)
+    count = masks.negative.sum(1)
+    valid = (total > 0) & (count > 0)
+    floor = torch.finfo(s.dtype).min / 4  # not -inf: a row without negatives would make NaN gradients
+    if gamma:
+        constant = s.detach() * gamma
+        log_beta_sum = constant.masked_fill(~masks.negative, floor).logsumexp(1)
+        raised = (s + constant).masked_fill_(~masks.negative, floor)
+        del constant
+    else:
+        log_beta_sum = count.clamp(min=1).to(s.dtype).log()
+        raised = s.masked_fill(~masks.negative, floor)
+    log_m = count.clamp(min=1).to(s.dtype).log() - log_beta_sum + raised.logsumexp(1)
+    log_m = torch.where(valid, log_m, 0.0)
+    losses = (weights * softplus(log_m[:, None] - s)).sum(1) / torch.where(valid, total, 1.0)
+    return torch.where(valid, losses, 0.0), valid
+
+
+def prepare(
+    z: Tensor,
+    labels: Tensor,
+    ids: Tensor | None,
+    keys: Tensor | None = None,
+    key_labels: Tensor | None = None,
+    normalize: bool = True,
+) -> tuple[Rows, PairMasks]:
+    """Flatten views, gather over ranks, and say which pair is what. Without ids every leading row is its own image."""
+    if ids is None:
+        ids = torch.arange(len(z), device=z.device) + parallel.offset(len(z))
+    flat, row_labels = flatten_views(z, labels)
+    row_ids = flatten_views(z, ids, "ids")[1]
+    if (keys is None) != (key_labels is None):
+        raise ConfigError("keys and key_labels come together", found="one of the two", fix="Pass both or neither.")
+    column_ids = parallel.gather(row_ids)
+    if keys is not None:
+        check_keys(z, keys, key_labels)
+        keys = embeddings(keys, normalize)
+        none = torch.iinfo(torch.int64).min  # keys are other images, whatever their ids were
+        column_ids = torch.cat([column_ids, torch.full((len(keys),), none, device=z.device)])
+    rows = world_rows(embeddings(flat, normalize), row_labels, keys, key_labels)
+    return rows, pair_masks(rows, row_ids, column_ids)
+
+
+def class_mean(losses: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the classes of all ranks of the mean over their valid anchors."""
+    everywhere = parallel.gather(torch.where(valid, labels, torch.iinfo(torch.int64).min))
+    size = (labels[:, None] == everywhere[None]).sum(1).clamp(min=1).to(losses.dtype)
+    share = torch.where(valid, 1 / size, 0.0)
+    classes = parallel.global_sum(share.sum())
+    mean = anchor_mean(losses * share, valid, NAME)
+    return mean * parallel.global_sum(valid.sum()) / torch.where(classes > 0, classes, 1.0)
+
+
+@torch.no_grad()
+def pair_opinions(
+    z: Tensor, labels: Tensor, ids: Tensor | None = None, *, progress: float = 0.0, **settings: object
+) -> tuple[Opinion, PairMasks]:
+    """The opinions [n, m] that the principled loss holds about all pairs, and which pair is what, for reports.
+
+    settings: evidence, margin, kappa, prior_weight, neighbours, matches, as in `principled`.
+    """
+    chosen = OpinionSettings(**settings)  # type: ignore[arg-type]
+    rows, masks = prepare(z, labels, ids)
+    cosine = rows.anchors @ rows.columns.T
+    patches = z.shape[1] if z.dim() == 3 else 1
+    return opinions(cosine, rows, chosen, pair_statistics(cosine, masks), patches, base_rate(progress, "linear")), masks
