@@ -11,7 +11,7 @@ from nearfar.data.dataset import SampleDataset
 from nearfar.errors import DataError
 from nearfar.evaluate.bootstrap import IntArray
 from nearfar.evaluate.embed import run_embeddings
-from nearfar.evaluate.embeddings import Embeddings
+from nearfar.evaluate.embeddings import Embeddings, save_arrays
 from nearfar.evaluate.knn import knn_predict
 from nearfar.evaluate.linear import linear_probe
 from nearfar.evaluate.metrics import classification_report
@@ -42,25 +42,33 @@ def predictions(embeddings: Embeddings, config: EvalConfig) -> tuple[Embeddings,
     return test, predicted, {"k": k, "C": probe.strength, "train_samples": len(train)}
 
 
-def classify(embeddings: Embeddings, config: EvalConfig) -> dict[str, Any]:
-    """A `classification_report` for each classifier of `predictions`.
+def reports(
+    test: Embeddings, predicted: dict[str, IntArray], settings: dict[str, Any], config: EvalConfig
+) -> dict[str, Any]:
+    """A `classification_report` for each classifier, of what `predictions` returns.
 
     Where true labels are known for every test sample they are what is scored ("scored_against": "true labels"), and
     the same reports against the labels as given stand in "against_given_labels".
     """
-    test, predicted, settings = predictions(embeddings, config)
     known = bool((test.true_label >= 0).all())
     report: dict[str, Any] = {"scored_against": "true labels" if known else "given labels", **settings}
-    report |= _reports(test.true_label if known else test.label, predicted, embeddings.classes, config)
+    report |= _reports(test.true_label if known else test.label, predicted, test.classes, config)
     if known:
-        report["against_given_labels"] = _reports(test.label, predicted, embeddings.classes, config)
+        report["against_given_labels"] = _reports(test.label, predicted, test.classes, config)
         report["wrong_test_labels"] = int((test.true_label != test.label).sum())
     return report
 
 
 def classify_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = None) -> dict[str, Any]:
-    """`classify` on a run's embeddings."""
-    return classify(run_embeddings(run, dataset), config)
+    """`classify` on a run's embeddings; the test predictions go to arrays/predictions.npz, for paired comparisons.
+
+    Its arrays, a row a test sample: id, label, true_label, and the class that knn, knn_majority and linear give.
+    """
+    found = predictions(run_embeddings(run, dataset), config)
+    test, predicted, _ = found
+    columns = {"id": test.id, "label": test.label, "true_label": test.true_label, **predicted}
+    save_arrays(run.arrays / "predictions.npz", **columns, classes=np.array(test.classes, dtype=np.str_))
+    return reports(*found, config)
 
 
 def _reports(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.data.dataset import SampleDataset
+from nearfar.data.dataset import ImageDataset, SampleDataset
 from nearfar.data.loader import make_loader
+from nearfar.data.open import open_dataset
 from nearfar.data.sample import Channels
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import DataError
@@ -83,8 +83,6 @@ def embed_folder(
 
     Size, scale and modalities are the run's; `format` names a reader. Raises DataError for bad data or channels.
     """
-    from nearfar.data import open_dataset
-
     encoder = run.encoder()
     dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
     made = embed(encoder, dataset, batch_size=batch_size)
@@ -95,16 +93,32 @@ def embed_folder(
     return made
 
 
+def run_splits(run: Run, dataset: SampleDataset | None = None) -> dict[str, SampleDataset]:
+    """A run's samples by split (train, val, test; those that have any), decoded once for all of them.
+
+    A `dataset` given stands in for the test split. Raises DataError where its classes are not the run's.
+    """
+    everything = cast(ImageDataset, run.dataset("all"))
+    names = np.array([record.split or "" for record in everything.records])
+    splits: dict[str, SampleDataset] = {
+        name: everything.subset(np.flatnonzero(names == name)) for name in SPLITS if (names == name).any()
+    }
+    if dataset is None:
+        return splits
+    if dataset.classes != everything.classes:
+        raise DataError(
+            "the data have other classes than the run",
+            where=dataset.root,
+            found=", ".join(dataset.classes),
+            expected=", ".join(everything.classes),
+        )
+    return {**splits, "test": dataset}
+
+
 def embed_run(run: Run, dataset: SampleDataset | None = None) -> Embeddings:
     """Embeddings of a run's train, val and test samples; a `dataset` given stands in for the test split."""
     encoder = run.encoder()
-    parts = []
-    for split in SPLITS:
-        samples = dataset if dataset is not None and split == "test" else run.dataset(split)
-        if len(samples):
-            parts.append(embed(encoder, samples, split=split))
-    _check_classes(parts, dataset)
-    return Embeddings.join(parts)
+    return Embeddings.join([embed(encoder, part, split=name) for name, part in run_splits(run, dataset).items()])
 
 
 def run_embeddings(run: Run, dataset: SampleDataset | None = None, *, fresh: bool = False) -> Embeddings:
@@ -125,13 +139,3 @@ def run_embeddings(run: Run, dataset: SampleDataset | None = None, *, fresh: boo
 def _encoder_time(run: Run) -> float:
     weights = Path(run.path) / "encoder.safetensors"
     return weights.stat().st_mtime if weights.is_file() else 0.0
-
-
-def _check_classes(parts: Sequence[Embeddings], dataset: SampleDataset | None) -> None:
-    if dataset is not None and parts[0].classes != parts[-1].classes:
-        raise DataError(
-            "the data have other classes than the run",
-            where=dataset.root,
-            found=", ".join(parts[-1].classes),
-            expected=", ".join(parts[0].classes),
-        )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nearfar.errors import ConfigError, DataError, missing_extra
+from nearfar.train.files import write_atomically
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -64,11 +67,12 @@ class Embeddings:
 
         Raises ConfigError for another ending, or where Parquet lacks pyarrow.
         """
-        writer = {".npz": self._write_npz, ".parquet": self._write_parquet}.get(path.suffix)
-        if writer is None:
+        write = {".npz": self._write_npz, ".parquet": self._write_parquet}.get(path.suffix)
+        if write is None:
             raise ConfigError("unknown kind of embedding file", where=path, expected=".npz or .parquet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _atomically(path, writer)
+        buffer = io.BytesIO()
+        write(buffer)
+        write_atomically(path, buffer.getvalue())
         return path
 
     @classmethod
@@ -78,15 +82,14 @@ class Embeddings:
             with np.load(path, allow_pickle=False) as arrays:
                 columns = {name: arrays[name] for name in _COLUMNS}
                 return cls(**columns, classes=tuple(arrays["classes"].tolist()))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise DataError("not a file of embeddings", where=path, found=error, fix="Write it anew.") from error
 
-    def _write_npz(self, path: Path) -> None:
+    def _write_npz(self, file: BinaryIO) -> None:
         columns: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
-        with path.open("wb") as file:
-            np.savez(file, **columns, classes=np.array(self.classes, dtype=np.str_))
+        np.savez(file, **columns, classes=np.array(self.classes, dtype=np.str_))
 
-    def _write_parquet(self, path: Path) -> None:
+    def _write_parquet(self, file: BinaryIO) -> None:
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -96,22 +99,12 @@ class Embeddings:
         columns = {name: pa.array(getattr(self, name).tolist()) for name in _COLUMNS if name != "z"}
         names = [self.classes[i] if i >= 0 else None for i in self.label.tolist()]
         table = pa.table({**columns, "class": pa.array(names, pa.string()), "z": z})
-        pq.write_table(table, path)
+        pq.write_table(table, file)
 
 
 def save_arrays(path: Path, **arrays: Any) -> Path:
     """Write named arrays to an `.npz` file, atomically."""
-
-    def write(target: Path) -> None:
-        with target.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _atomically(path, write)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
     return path
-
-
-def _atomically(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    temporary.replace(path)

@@ -11,7 +11,7 @@ from torch import Tensor
 from nearfar.config import EvalConfig
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import make_loader
-from nearfar.errors import DataError
+from nearfar.errors import DataError, ShapeError
 from nearfar.evaluate.embed import check_channels, encode
 from nearfar.train.health import alignment, effective_rank, uniformity
 from nearfar.views import build_views
@@ -22,19 +22,23 @@ if TYPE_CHECKING:
 LIMIT = 1024  # images measured: uniformity compares all pairs
 
 
-def health(z0: Tensor, z1: Tensor) -> dict[str, float]:
-    """Features [n, D] of two views of n images: `alignment` of the two, `uniformity` and `effective_rank` of the first.
+def health(z: Tensor, z0: Tensor, z1: Tensor) -> dict[str, float]:
+    """Features [n, D] of n images: `uniformity` and `effective_rank` of z, `alignment` of two of their views z0 and z1.
 
-    Raises ShapeError where the two do not match or n < 2, DataError for NaN or infinity.
+    Raises ShapeError where the views do not match, DataError for fewer than two images, NaN or infinity.
     """
-    if not bool(torch.isfinite(z0).all() and torch.isfinite(z1).all()):
+    if len(z) < 2:
+        raise DataError("health needs two images", found=len(z))
+    if z0.shape != z1.shape:
+        raise ShapeError("the two views do not match", found=f"{tuple(z0.shape)} and {tuple(z1.shape)}")
+    if not all(bool(torch.isfinite(part).all()) for part in (z, z0, z1)):
         raise DataError("the features hold NaN or infinity", fix="Look for a diverged loss in metrics.jsonl.")
     return {
         "alignment": float(alignment(z0, z1)),
-        "uniformity": float(uniformity(z0)),
-        "effective_rank": float(effective_rank(z0)),
-        "feature_dim": z0.shape[1],
-        "samples": len(z0),
+        "uniformity": float(uniformity(z)),
+        "effective_rank": float(effective_rank(z)),
+        "feature_dim": z.shape[1],
+        "samples": len(z),
     }
 
 
@@ -42,12 +46,13 @@ def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = No
     """`health` of up to 1024 test images, evenly taken, under the run's own augmentation, seeded by the config."""
     encoder, samples = run.encoder(), dataset if dataset is not None else run.dataset("test")
     check_channels(encoder, samples.channels)
-    if len(samples) < 2:
-        raise DataError("health needs two test images", found=len(samples))
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(LIMIT, len(samples))).astype(int))
+    chosen = np.unique(np.linspace(0, max(0, len(samples) - 1), min(LIMIT, len(samples))).astype(int))
+    if len(chosen) < 2:
+        raise DataError("health needs two test images", found=len(chosen))
     views = build_views(run.config.views, samples.channels, encoder.config.size)
     loader = make_loader(
         samples.subset(chosen), batch_size=128, views=views, sampler="sequential", seed=config.seed, drop_last=False
     )
-    pairs = [[encode(encoder, batch["views"][:, v]) for v in (0, -1)] for batch in loader]
-    return health(torch.cat([first for first, _ in pairs]), torch.cat([second for _, second in pairs]))
+    parts = [(batch["image"], batch["views"][:, 0], batch["views"][:, -1]) for batch in loader]
+    z, z0, z1 = (torch.cat([encode(encoder, images) for images in column]) for column in zip(*parts, strict=True))
+    return health(z, z0, z1)

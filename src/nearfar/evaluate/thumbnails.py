@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,10 +13,16 @@ from torch.nn import functional as F
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import make_loader
 from nearfar.data.sample import Channels
+from nearfar.evaluate.embed import run_splits
+from nearfar.evaluate.embeddings import save_arrays
+
+if TYPE_CHECKING:
+    from nearfar.train.run import Run
 
 Picture = NDArray[np.uint8]
 
 TINT = 0.35  # how far the second modality moves red up and blue down, as a share of full scale
+SHEET = 6  # images of each class on the sample sheet
 _PROBE = 256  # samples that fix the range of each channel
 
 
@@ -47,8 +55,42 @@ def false_colour(images: Tensor, channels: Channels, low: Tensor, high: Tensor, 
     return np.asarray((small.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
 
-def thumbnails(dataset: SampleDataset, size: int = 32) -> Picture:
-    """uint8 [n, size, size, 3], one false-colour picture a sample, in the dataset's order."""
-    low, high = channel_range(dataset)
+def thumbnails(dataset: SampleDataset, size: int = 32, ends: tuple[Tensor, Tensor] | None = None) -> Picture:
+    """uint8 [n, size, size, 3], one false-colour picture a sample, in the dataset's order; `ends`: `channel_range`."""
+    low, high = ends if ends is not None else channel_range(dataset)
     batches = make_loader(dataset, batch_size=256, sampler="sequential", drop_last=False)
     return np.concatenate([false_colour(b["image"], dataset.channels, low, high, size) for b in batches])
+
+
+def sample_sheet(dataset: SampleDataset, count: int = SHEET) -> dict[str, NDArray[np.generic]]:
+    """A few samples of each class in each modality: `class` [R] and `modality` [R] name the rows of `images`.
+
+    `images` is uint8 [R, k, S, S, 3], k = min(count, size of the smallest class shown); true labels where known.
+    """
+    labels = np.where(dataset.true_labels >= 0, dataset.true_labels, dataset.labels)
+    members = {name: np.flatnonzero(labels == c) for c, name in enumerate(dataset.classes) if (labels == c).any()}
+    k = min([count, *(len(found) for found in members.values())])
+    low, high = channel_range(dataset)
+    rows: dict[str, list[object]] = {"class": [], "modality": [], "images": []}
+    for name, found in members.items():
+        x = torch.stack([dataset[int(i)]["image"] for i in found[:k]])
+        for modality, spots in dataset.channels.modalities.items():
+            alone, pick = Channels(("",) * len(spots), {modality: tuple(range(len(spots)))}), list(spots)
+            rows["class"].append(name)
+            rows["modality"].append(modality)
+            rows["images"].append(false_colour(x[:, pick], alone, low[pick], high[pick], dataset.size))
+    return {key: np.array(values) for key, values in rows.items()}
+
+
+def write_pictures(run: Run, dataset: SampleDataset | None = None) -> None:
+    """arrays/thumbnails.npz (`images` uint8 [n, 32, 32, 3] and `id`, in the order of embeddings.npz) and samples.npz.
+
+    A `dataset` given stands in for the test split.
+    """
+    filled = list(run_splits(run, dataset).values())
+    ends = channel_range(filled[0])
+    small = np.concatenate([thumbnails(samples, ends=ends) for samples in filled])
+    ids = np.concatenate([np.array(samples.ids, dtype=np.str_) for samples in filled])
+    save_arrays(run.arrays / "thumbnails.npz", images=small, id=ids)
+    if filled[0].classes:
+        save_arrays(run.arrays / "samples.npz", **sample_sheet(filled[0]))
