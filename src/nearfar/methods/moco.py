@@ -24,7 +24,7 @@ class MoCoConfig(MethodConfig):
     momentum: float = 0.99
     """of the teacher: 0.999 suits runs of 100,000 steps and more, 0.99 short ones"""
     queue: int = 4096
-    """keys kept as negatives"""
+    """keys kept as negatives; fewer than the images, or an image meets its own older keys as negatives"""
 
 
 class MoCo(Method):
