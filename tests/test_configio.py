@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfar.config import MethodConfig
-from nearfar.configio import diff, dump, load, read_run_config
+from nearfar.configio import diff, dump, load, read_run_config, validate
 from nearfar.errors import ConfigError
 from nearfar.presets import METHODS, PRESETS, MethodSpec, Preset
 
@@ -96,7 +96,7 @@ GOLDEN = [
         "run.yaml:3: unknown key 'train.bach_size'. Did you mean 'train.batch_size'?",
     ),
     ("trian: {}\n", "run.yaml:1: unknown key 'trian'. Did you mean 'train'?"),
-    ("method:\n  zzz: 1\n", "run.yaml:2: unknown key 'method.zzz'. Known: method.temperature, method.projection, "),
+    ("method:\n  qqqqq: 1\n", "run.yaml:2: unknown key 'method.qqqqq'. Known: method.temperature, method.projection, "),
     (
         "train:\n  optimizer: adam_w\n",
         "run.yaml:2: 'train.optimizer' has a wrong value (found 'adam_w', expected one of 'adamw', 'sgd', 'lars').",
@@ -207,6 +207,13 @@ def test_diff_shows_each_changed_key_once() -> None:
     }
     assert diff(dump(old), new) == diff(old, new)
     assert diff(old, replace(old)) == ""
+
+
+def test_a_configuration_built_in_python_is_checked_too() -> None:
+    config = load("planet")
+    validate(config)
+    with pytest.raises(ConfigError, match=r"train\.keep: 'train\.keep' is out of range"):
+        validate(replace(config, train=replace(config.train, keep=0)))
 
 
 def test_dump_is_plain_yaml_in_the_order_of_the_fields() -> None:

@@ -79,8 +79,10 @@ class TrainConfig:
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.05
+    schedule: Literal["cosine", "published"] = "cosine"
+    """cosine: linear warm-up, then a cosine, step by step; published: DiSCO's quadratic warm-up, epoch by epoch"""
     warmup: float = 0.1
-    """share of the run with a linear warm-up; a cosine to `lr_floor` follows"""
+    """share of the run that warms up; a cosine to `lr_floor` follows"""
     lr_floor: float = 0.01
     """final learning rate as a share of `lr`"""
     head_lr: float = 1.0
