@@ -78,9 +78,9 @@ def _eager(function: Function) -> Function:
 
 @_eager
 def _exchange(n: int) -> Sizes:
-    device = _device()
-    counts = torch.empty(world_size(), dtype=torch.int64, device=device)
-    dist.all_gather_into_tensor(counts, torch.tensor([n], dtype=torch.int64, device=device))
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=_device())
+    counts[rank()] = n
+    dist.all_reduce(counts)
     return tuple(counts.tolist())
 
 

@@ -1,0 +1,194 @@
+"""The registry of losses under contract: add a `LossCase` here and every suite (contracts, distributed) runs it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nearfar import parallel
+from nearfar.losses import CLIPLoss, InfoNCE, NTXent, SupConLoss, clip_loss, info_nce, nt_xent, supcon
+
+
+@dataclass(frozen=True)
+class LossBatch:
+    """z [n, V, D]; labels and uid [n] (uid: unique over ranks); keys [K, D] and key_labels [K], equal on all ranks."""
+
+    z: Tensor
+    labels: Tensor
+    uid: Tensor
+    keys: Tensor
+    key_labels: Tensor
+    temperature: float = 0.2
+
+    def rows(self, index: Tensor) -> LossBatch:
+        return replace(self, z=self.z[index], labels=self.labels[index], uid=self.uid[index])
+
+
+def make_batch(labels: list[int], *, views: int = 2, dim: int = 4, dtype: torch.dtype = torch.float64) -> LossBatch:
+    source = torch.Generator().manual_seed(5)
+    n = len(labels)
+    z = torch.randn(n, views, dim, generator=source, dtype=torch.float64).to(dtype)
+    keys = torch.randn(3, dim, generator=source, dtype=torch.float64).to(dtype)
+    return LossBatch(z, torch.tensor(labels), torch.arange(n), keys, torch.tensor([0, 1, -1]))
+
+
+Loss = Callable[[LossBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss in three forms. `labelled`: positives come from labels, so there may be none; otherwise V must be 2."""
+
+    name: str
+    function: Loss
+    module: Loss
+    oracle: Callable[[LossBatch], float] | None
+    labelled: bool
+
+
+def pair_weights(batch: LossBatch) -> Tensor:
+    """[rows, columns] with the keys last; zeros among them."""
+    mine = batch.uid.repeat_interleave(batch.z.shape[1])
+    columns = torch.cat([parallel.gather(mine), torch.arange(len(batch.keys))])
+    return ((mine[:, None] * 2 + columns[None] * 3) % 4).to(batch.z.dtype) / 2
+
+
+# Oracles: plain loops over rows, straight from the formulas.
+
+
+def _unit(z: Tensor) -> np.ndarray:
+    a = z.detach().double().numpy()
+    return a / np.linalg.norm(a, axis=-1, keepdims=True)
+
+
+def _nce_oracle(q: np.ndarray, k: np.ndarray, scale: float, extra: np.ndarray, in_batch: bool = True) -> float:
+    losses = []
+    for i in range(len(q)):
+        own = math.exp(scale * q[i] @ k[i])
+        others = [math.exp(scale * q[i] @ k[j]) for j in range(len(k)) if j != i and in_batch]
+        others += [math.exp(scale * q[i] @ e) for e in extra]
+        losses.append(-math.log(own / (own + sum(others))))
+    return float(np.mean(losses))
+
+
+def _info_nce_oracle(keys: bool, in_batch: bool = True) -> Callable[[LossBatch], float]:
+    def oracle(b: LossBatch) -> float:
+        z, extra = _unit(b.z), _unit(b.keys)[: None if keys else 0]
+        return _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, extra, in_batch)
+
+    return oracle
+
+
+def _clip_oracle(b: LossBatch) -> float:
+    z, none = _unit(b.z), _unit(b.keys)[:0]
+    forth = _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, none)
+    return (forth + _nce_oracle(z[:, 1], z[:, 0], 1 / b.temperature, none)) / 2
+
+
+def _supervised_oracle(form: str, weighted: bool = False, keys: bool = False) -> Callable[[LossBatch], float]:
+    def oracle(b: LossBatch) -> float:
+        z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
+        n = len(z)
+        w = pair_weights(b).numpy() if weighted else np.ones((n, n + len(b.keys)))
+        if keys:
+            z, y = np.concatenate([z, _unit(b.keys)]), y + b.key_labels.tolist()
+        t = np.exp(z @ z.T / b.temperature)
+        losses = []
+        for i in range(n):
+            positives = [j for j in range(len(z)) if j != i and y[i] >= 0 and y[j] == y[i]]
+            total = sum(w[i, j] for j in positives)
+            if total == 0:
+                continue
+            everyone = sum(t[i, j] for j in range(len(z)) if j != i)
+            rivals = sum(t[i, j] for j in range(len(z)) if j != i and j not in positives)
+            if form == "out":
+                terms = [w[i, j] * -math.log(t[i, j] / everyone) for j in positives]
+                losses.append(sum(terms) / total)
+            elif form == "in":
+                losses.append(-math.log(sum(w[i, j] * t[i, j] for j in positives) / total / everyone))
+            else:
+                losses.append(float(np.mean([-math.log(t[i, j] / (t[i, j] + rivals)) for j in positives])))
+        return float(np.mean(losses))
+
+    return oracle
+
+
+# Calls
+
+
+def _clip_module(b: LossBatch) -> Tensor:
+    loss: nn.Module = CLIPLoss(temperature=b.temperature)
+    return loss.double()(b.z[:, 0], b.z[:, 1]) if b.z.dtype == torch.float64 else loss(b.z[:, 0], b.z[:, 1])
+
+
+def _nt_xent(form: str) -> LossCase:
+    return LossCase(
+        f"nt_xent[{form}]",
+        lambda b: nt_xent(b.z, b.labels, temperature=b.temperature, form=form),
+        lambda b: NTXent(temperature=b.temperature, form=form)(b.z, b.labels),
+        _supervised_oracle(form),
+        labelled=True,
+    )
+
+
+def _supcon(form: str) -> list[LossCase]:
+    def full(b: LossBatch) -> dict[str, Tensor]:
+        return {"weights": pair_weights(b), "keys": b.keys, "key_labels": b.key_labels}
+
+    return [
+        LossCase(
+            f"supcon[{form}]",
+            lambda b: supcon(b.z, b.labels, temperature=b.temperature, form=form),
+            lambda b: SupConLoss(temperature=b.temperature, form=form)(b.z, b.labels),
+            _supervised_oracle(form),
+            labelled=True,
+        ),
+        LossCase(
+            f"supcon[{form},weights,keys]",
+            lambda b: supcon(b.z, b.labels, temperature=b.temperature, form=form, **full(b)),
+            lambda b: SupConLoss(temperature=b.temperature, form=form)(b.z, b.labels, **full(b)),
+            _supervised_oracle(form, weighted=True, keys=True),
+            labelled=True,
+        ),
+    ]
+
+
+LOSS_CASES: list[LossCase] = [
+    LossCase(
+        "info_nce",
+        lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature),
+        lambda b: InfoNCE(temperature=b.temperature)(b.z[:, 0], b.z[:, 1]),
+        _info_nce_oracle(keys=False),
+        labelled=False,
+    ),
+    LossCase(
+        "info_nce[keys]",
+        lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, keys=b.keys),
+        lambda b: InfoNCE(temperature=b.temperature)(b.z[:, 0], b.z[:, 1], b.keys),
+        _info_nce_oracle(keys=True),
+        labelled=False,
+    ),
+    LossCase(
+        "info_nce[moco]",
+        lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, keys=b.keys, in_batch=False),
+        lambda b: InfoNCE(temperature=b.temperature, in_batch=False)(b.z[:, 0], b.z[:, 1], b.keys),
+        _info_nce_oracle(keys=True, in_batch=False),
+        labelled=False,
+    ),
+    LossCase(
+        "clip_loss",
+        lambda b: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature),
+        _clip_module,
+        _clip_oracle,
+        labelled=False,
+    ),
+    *(_nt_xent(form) for form in ("pair", "out", "in")),
+    *_supcon("out"),
+    *_supcon("in"),
+]
+BY_NAME = {case.name: case for case in LOSS_CASES}
