@@ -1,0 +1,164 @@
+"""What every method promises, held by one suite: the plain loop, its two halves, its state, its errors."""
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+
+import nearfar
+from nearfar.config import EncoderConfig, ViewsConfig
+from nearfar.errors import DataError, ShapeError
+from nearfar.methods import load_method_class
+from nearfar.methods.base import Batch, Method
+from nearfar.presets import METHODS
+
+SMALL: dict[str, dict[str, Any]] = {"moco": {"queue": 32, "momentum": 0.9}}
+ENCODER = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
+LABELLED = [name for name in METHODS if load_method_class(name).needs_labels]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*anchors on 1 rank")
+
+
+def make(name: str, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    options = {"projection": (32, 16), **SMALL.get(name, {})}
+    return nearfar.create(name, channels=3, encoder=ENCODER, views=ViewsConfig(recipe="weak"), **options).train()
+
+
+def toy(step: int = 0, count: int = 24) -> Batch:
+    """Three classes that differ in where they are bright, each image with a texture of its own; views by `step`."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % 3
+    image = 0.5 * torch.rand(count, 3, 4, 4, generator=generator).repeat(1, 1, 4, 4)
+    for i, label in enumerate(labels.tolist()):
+        image[i, label, :, 4 * label : 4 * label + 6] += 0.5
+    return {"image": image, "label": labels, "index": torch.arange(count), "seed": torch.arange(count) + 1000 * step}
+
+
+def train(method: Method, steps: int, lr: float = 0.003, first: int = 0) -> list[float]:
+    opt = torch.optim.AdamW(method.parameters(), lr=lr)
+    losses = []
+    for number in range(first, first + steps):
+        batch = toy(number)
+        out = method.step(batch)
+        out.loss.backward()
+        opt.step()
+        opt.zero_grad()
+        method.after_step()
+        losses.append(float(out.loss.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_plain_loop_runs_and_the_loss_falls(name: str) -> None:
+    losses = train(make(name), 40)
+    # The first steps are left out: a method with a queue has few negatives until it is full.
+    assert sum(losses[-5:]) < 0.93 * sum(losses[4:9])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_is_the_criterion_of_the_projections(name: str) -> None:
+    method, batch = make(name), toy()
+    method.set_progress(0.4)
+    whole = copy.deepcopy(method).step(batch)
+    called = copy.deepcopy(method)(batch)
+    viewed = method.views(batch)
+    assert viewed["views"].shape == (24, method.views_config.count, 3, 16, 16)
+    halves = method.criterion(method.project(viewed), viewed)
+    assert torch.equal(whole.loss, halves.loss) and torch.equal(whole.loss, called.loss)
+    assert all(not part.requires_grad for part in whole.parts.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_projections_in_chunks_are_the_projections(name: str) -> None:
+    method = make(name)
+    batch = method.views(toy())
+    whole = method.project(batch)
+    chunks = [method.project({k: v[rows] for k, v in batch.items()}) for rows in (slice(0, 7), slice(7, 24))]
+    for key, value in whole.items():
+        assert len(value) == 24
+        torch.testing.assert_close(torch.cat([chunk[key] for chunk in chunks]), value, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("training", [True, False])
+def test_encode_evaluates_and_restores_the_mode(name: str, training: bool) -> None:
+    method = make(name).train(training)
+    modes = {module: module.training for module in method.modules()}
+    features = method.encode(toy()["image"])
+    assert features.shape == (24, method.encoder.feature_dim)
+    assert not features.requires_grad
+    assert modes == {module: module.training for module in method.modules()}
+    assert torch.equal(features, method.encode(toy()["image"]))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_state_is_whole_and_loads_with_weights_only(name: str) -> None:
+    method = make(name)
+    train(method, 3)
+    file = io.BytesIO()
+    torch.save(method.state_dict(), file)
+    file.seek(0)
+    other = make(name, seed=1)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert train(method, 2, first=3) == train(other, 2, first=3)
+    for key, value in method.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[key], value, atol=0, rtol=0, equal_nan=True, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_losses(name: str) -> None:
+    assert train(make(name), 3) == train(make(name), 3)
+    assert train(make(name), 3) != train(make(name, seed=1), 3)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("labels", [None, torch.full((24,), -1)])
+def test_a_method_that_needs_labels_says_so(name: str, labels: torch.Tensor | None) -> None:
+    batch = toy() | {"label": labels}
+    if labels is None:
+        del batch["label"]
+    with pytest.raises(DataError, match=r"batch\['label'\].*simclr"):
+        make(name).step(batch)
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_images_without_a_label_take_no_part(name: str) -> None:
+    method, batch = make(name), toy()
+    batch["label"][::4] = -1
+    known = batch["label"] >= 0
+    expected = method.step({key: value[known] for key, value in batch.items()}).loss
+    torch.testing.assert_close(method.step(batch).loss, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in LABELLED])
+def test_a_method_without_labels_does_not_look_at_them(name: str) -> None:
+    batch = toy()
+    without = {key: value for key, value in batch.items() if key != "label"}
+    assert torch.equal(make(name).step(batch).loss, make(name).step(without).loss)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_batch_of_another_origin_needs_only_images(name: str) -> None:
+    batch = {key: value for key, value in toy().items() if key in ("image", "label")}
+    assert make(name).step(batch).loss.isfinite()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loss_is_finite_in_bfloat16_and_every_parameter_learns(name: str) -> None:
+    method = make(name)
+    train(method, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = method.step(toy(5))
+    assert out.loss.dtype == torch.float32
+    out.loss.backward()
+    for key, parameter in method.named_parameters():
+        assert not parameter.requires_grad or (parameter.grad is not None and parameter.grad.isfinite().all()), key
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_views_of_another_shape_are_refused(name: str) -> None:
+    with pytest.raises(ShapeError, match=r"\[B, V, C, h, w\]"):
+        make(name).step(toy() | {"views": torch.rand(24, 3, 16, 16)})
