@@ -56,7 +56,7 @@ def reference(
     one_of("rank_scope", rank_scope, ("row", "class"))
     if eps is not None and not 0 < eps < 1:
         raise ConfigError("eps must be in (0, 1)", found=eps, fix="Pass None to take the clamps out.")
-    rows, masks = prepare(z, labels, ids, normalize=normalize)
+    rows, masks = _prepare(z, labels, ids, normalize)
     cosine = rows.anchors @ rows.columns.T
     weights = rank_weights(uncertainty(cosine, rows, prior_weight), rows, progress, curriculum, rank_scope)
     log_w = weights.masked_fill(masks.strong, 1.0).log()
@@ -100,7 +100,7 @@ def later(
     published). N(i) are the other labels; softmax and Lambda's u as published.
     """
     one_of("variant", variant, LATER_VARIANTS)
-    rows, masks = prepare(z, labels, ids, normalize=normalize)
+    rows, masks = _prepare(z, labels, ids, normalize)
     cosine = rows.anchors @ rows.columns.T
     s = cosine * inverse(temperature)
     s = s - s.detach().amax(1, keepdim=True)
@@ -116,6 +116,13 @@ def later(
     count = masks.positive.sum(1)
     losses = torch.where(masks.positive, pairs, 0.0).sum(1) / (count.clamp(min=1) + eps)
     return anchor_mean(losses, count > 0, "Evidential (later)")
+
+
+def _prepare(z: Tensor, labels: Tensor, ids: Tensor | None, normalize: bool) -> tuple[Rows, PairMasks]:
+    """As published, labels alone decide what is positive and negative, also between two views of one image."""
+    rows, masks = prepare(z, labels, ids, normalize=normalize)
+    positive = rows.positives()
+    return rows, PairMasks(positive, masks.strong, rows.labels[:, None] != rows.column_labels[None])
 
 
 def _hard_negatives(s: Tensor, t: Tensor, masks: PairMasks) -> Tensor:
