@@ -140,6 +140,13 @@ def uncertainty(cosine: Tensor, rows: Rows, prior_weight: float = 2.0) -> Tensor
     return torch.where(same, prior_weight / (r + s + prior_weight), 0.0)
 
 
+def ranks(u: Tensor) -> Tensor:
+    """Place of every entry in its row, 0 for the largest, ties by column; [n, m], of u's dtype."""
+    order = u.argsort(dim=1, descending=True, stable=True)
+    place = torch.arange(u.shape[1], device=u.device, dtype=u.dtype).expand_as(u)
+    return torch.empty_like(u).scatter_(1, order, place)
+
+
 @torch.no_grad()
 def rank_weights(
     u: Tensor,
@@ -156,11 +163,8 @@ def rank_weights(
         raise ConfigError("progress is the share of the run that is done", found=progress, expected="0 to 1")
     if curriculum == "none":
         return torch.ones_like(u)
-    order = u.argsort(dim=1, descending=True, stable=True)
-    place = torch.arange(u.shape[1], device=u.device, dtype=u.dtype).expand_as(u)
-    rank = torch.empty_like(u).scatter_(1, order, place)
     size: Tensor | int = u.shape[1] - 1 if last else u.shape[1]
     if rank_scope == "class":
         size = (rows.labels[:, None] == rows.column_labels[None]).sum(1, keepdim=True) - int(last)
-    x = progress * rank / torch.as_tensor(size).clamp(min=1)
+    x = progress * ranks(u) / torch.as_tensor(size).clamp(min=1)
     return 1 + (torch.exp(-x) if curriculum == "exp" else torch.tanh(x))
