@@ -12,6 +12,7 @@ import torch
 
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.io import KEY, describe, load_encoder, save_encoder, write_atomically
+from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, missing_extra
 
 FORMATS = ("safetensors", "onnx")
@@ -53,7 +54,6 @@ def _write_onnx(encoder: ImageEncoder, path: Path) -> Path:
 
 
 def _traced(encoder: ImageEncoder) -> Any:
-    training = encoder.training
     # Two images and not one, because the exporter takes a dimension of size 1 for a constant.
     size = encoder.config.size
     example = torch.zeros(2, len(encoder.channels), size, size, device=encoder.mean.device, dtype=encoder.mean.dtype)
@@ -61,15 +61,15 @@ def _traced(encoder: ImageEncoder) -> Any:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        return torch.onnx.export(
-            encoder.eval(),
-            (example,),
-            input_names=["image"],
-            output_names=["features"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            dynamo=True,
-            verbose=False,
-        )
+        with evaluating(encoder):
+            return torch.onnx.export(
+                encoder,
+                (example,),
+                input_names=["image"],
+                output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamo=True,
+                verbose=False,
+            )
     finally:
-        encoder.train(training)
         log.setLevel(level)

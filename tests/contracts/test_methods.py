@@ -86,6 +86,7 @@ def test_projections_in_chunks_are_the_projections(name: str) -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_encode_evaluates_and_restores_the_mode(name: str, training: bool) -> None:
     method = make(name).train(training)
+    method.encoder.body.model.stem.eval()  # type: ignore[union-attr]
     modes = {module: module.training for module in method.modules()}
     features = method.encode(toy()["image"])
     assert features.shape == (24, method.encoder.feature_dim)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from nearfar.config import EncoderConfig
+from nearfar.encoders.mode import evaluating
 from nearfar.encoders.nano import NanoCNN, nano_vit
 from nearfar.encoders.weights import load_weights
 from nearfar.errors import ConfigError
@@ -94,6 +95,14 @@ class Backbone(nn.Module):
             )
         return cast(Tensor, features)
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """[B, C, S, S] -> maps [B, D_i, h_i, w_i] of the last three stages (blocks of a ViT), the last one last."""
+        if isinstance(self.model, NanoCNN):
+            return self.model.stages(x)
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ConfigError(f"{self.name} does not give its stages", where="encoder.name", fix="Use a ResNet or a ViT.")
+        return list(self.model.forward_intermediates(x, indices=3, intermediates_only=True))  # type: ignore[operator]
+
     @torch.no_grad()
     def attention(self, x: Tensor) -> list[Tensor]:
         """[B, C, S, S] -> softmax attention [B, heads, T, T] of every block, in evaluation mode.
@@ -102,13 +111,8 @@ class Backbone(nn.Module):
         that are not plain transformers.
         """
         layers = self._attention_layers()
-        training = self.training
-        self.eval()
-        try:
-            with _recording(layers) as maps:
-                self.model.forward_features(x)  # type: ignore[operator]
-        finally:
-            self.train(training)
+        with evaluating(self), _recording(layers) as maps:
+            self.model.forward_features(x)  # type: ignore[operator]
         return maps
 
     def _attention_layers(self) -> list[nn.Module]:

@@ -59,6 +59,11 @@ class LateFusion(nn.Module):
         parts = [backbone.dense(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]
         return cast(Tensor, self.join(torch.cat(parts, 1).movedim(1, -1)).movedim(-1, 1))
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """[B, C, S, S] -> maps of the last three stages, the modalities' channels one after the other."""
+        parts = [backbone.stages(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]
+        return [torch.cat(maps, 1) for maps in zip(*parts, strict=True)]
+
     def attention(self, x: Tensor) -> list[Tensor]:
         """[B, C, S, S] -> [B, modalities * heads, T, T] of every block."""
         maps = [backbone.attention(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]

@@ -12,6 +12,7 @@ from nearfar.config import EncoderConfig
 from nearfar.data.sample import Channels
 from nearfar.encoders.backbone import Backbone
 from nearfar.encoders.fusion import LateFusion, drop_modalities
+from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, DataError, ShapeError
 
 
@@ -71,16 +72,20 @@ class ImageEncoder(nn.Module):
         """[B, C, H, W] -> [B, D, h, w]: spatial features of the last stage. ConfigError where there are none."""
         return self.body.dense(self.prepare(x))
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """[B, C, H, W] -> maps [B, D_i, h_i, w_i] of the last three stages, from fine to coarse.
+
+        ConfigError for networks that do not give them.
+        """
+        return self.body.stages(self.prepare(x))
+
     def attention(self, x: Tensor) -> list[Tensor]:
         """[B, C, H, W] -> attention weights [B, heads, T, T] of each block, without gradient. ConfigError unless a ViT.
 
         Token 0..prefix_tokens-1 are class and register tokens, the rest the patches of `grid` row by row.
         """
-        training, self.training = self.training, False
-        try:
+        with evaluating(self):
             return self.body.attention(self.prepare(x))
-        finally:
-            self.training = training
 
     def prepare(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, size, size]: checked, resized, normalised; in training with modality dropout."""

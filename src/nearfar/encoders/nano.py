@@ -76,6 +76,16 @@ class NanoCNN(nn.Module):
         """[B, in_chans, H, W] -> [B, 4 width, H/output_stride, W/output_stride]."""
         return cast(Tensor, self.blocks(self.stem(x)))
 
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """[B, in_chans, H, W] -> the map after each of the three stages."""
+        maps, depth = [], len(self.blocks) // 3
+        x = self.stem(x)
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x)
+            if number % depth == 0:
+                maps.append(x)
+        return maps
+
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> [B, 4 width]: the mean over the last map."""
         return self.forward_features(x).mean((2, 3))

@@ -13,6 +13,7 @@ from nearfar import parallel
 from nearfar.config import MethodConfig, ViewsConfig
 from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
+from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.views import build_views
 
@@ -105,13 +106,8 @@ class Method(nn.Module):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Features [B, D] of unaugmented images [B, C, H, W], in evaluation mode, mode restored after."""
-        training = self.training
-        self.eval()
-        try:
-            features: Tensor = self.encoder(x)
-        finally:
-            self.train(training)
-        return features
+        with evaluating(self.encoder):
+            return cast(Tensor, self.encoder(x))
 
 
 def labels_of(batch: Batch) -> Tensor:

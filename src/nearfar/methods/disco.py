@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nearfar.config import MethodConfig, ViewsConfig
 from nearfar.encoders.image import ImageEncoder
+from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses.evidential import EvidentialLoss
 from nearfar.methods.base import Batch, Method, Output, Projections, ids_of, labels_of
@@ -145,10 +146,9 @@ def _evidence(config: DiscoConfig) -> str | None:
 
 @torch.no_grad()
 def _check_patches(encoder: ImageEncoder) -> None:
-    training = encoder.training
     size, like = encoder.config.size, encoder.mean
-    found = encoder.eval().dense(like.new_zeros(1, len(like), size, size))
-    encoder.train(training)
+    with evaluating(encoder):
+        found = encoder.dense(like.new_zeros(1, len(like), size, size))
     if found.shape[1] != encoder.feature_dim or found[0, 0].numel() < 2:
         raise ConfigError(
             f"{encoder.config.name} has no patches that the projection head fits",
