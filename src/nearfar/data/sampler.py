@@ -22,7 +22,7 @@ def item_seed(seed: int, epoch: int, index: int) -> int:
     """The seed of one item in one epoch: 63 bits, by chained SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     state = 0
     for part in (seed, epoch, index):
-        state = _splitmix(state ^ (part & _MASK))
+        state = splitmix(state ^ (part & _MASK))
     return state >> 1
 
 
@@ -126,7 +126,8 @@ class StepSampler(Sampler[list[Key]]):
             )
 
 
-def _splitmix(value: int) -> int:
+def splitmix(value: int) -> int:
+    """One output of SplitMix64 whose state is `value`."""
     value = (value + 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -95,7 +95,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def image_files(folder: Path, *, deep: bool = True) -> list[Path]:
-    """The image files below `folder` (or, not deep, in it), sorted, without those in hidden folders."""
+    """The image files below `folder` (or, not deep, in it), sorted, hidden folders left out; none where it is not."""
+    if not folder.is_dir():
+        return []
     return sorted(_walk(folder, deep), key=lambda path: path.relative_to(folder).as_posix())
 
 

@@ -35,7 +35,7 @@ class MVTec(Reader):
     priority = 30
 
     def recognises(self, root: Path) -> bool:
-        return (root / "train" / GOOD).is_dir() and (root / "test").is_dir()
+        return [p.name for p in subfolders(root / "train")] == [GOOD] and (root / "test").is_dir()
 
     def scan(self, config: DataConfig) -> Scan:
         root = root_of(config)
@@ -79,9 +79,8 @@ def _scan_class(found: Scan, root: Path, folder: Path, split: str) -> None:
 
 def _orphans(root: Path, found: Scan) -> list[Problem]:
     used = {record.mask for record in found.records}
-    folder = root / "ground_truth"
     return [
         Problem(mask, "the mask belongs to no image", "Remove it, or add the image.", fatal=False)
-        for mask in (image_files(folder) if folder.is_dir() else [])
+        for mask in image_files(root / "ground_truth")
         if mask not in used
     ]

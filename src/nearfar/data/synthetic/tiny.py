@@ -58,6 +58,6 @@ def _item(number: int, size: int, rng: np.random.Generator) -> Item:
     gray = np.where(mask, (0, 230, 25)[label], floor) + rng.normal(0, 8, mask.shape)
     rgb = (gray[..., None] * rng.uniform(0.85, 1.0, 3)).clip(0, 255).astype(np.uint8)
     thermal = 29315 + np.where(mask, (0, 900, -700)[label], 0) + rng.normal(0, 40, mask.shape)
-    depth = 1500 + 400 * y - np.where(mask, 60, 0) + rng.normal(0, 5, mask.shape)
+    depth = 1500 + 100 * y - np.where(mask, 200, 0) + rng.normal(0, 5, mask.shape)
     planes = [plane[..., None].astype(np.uint16) for plane in (thermal, depth)]
     return Item(f"s{number:04d}", label, rgb, planes[0], planes[1], mask)
