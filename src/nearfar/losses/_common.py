@@ -52,9 +52,10 @@ def full_precision(loss: Function) -> Function:
     """Run the loss outside autocast: a similarity in bfloat16 over temperature 0.01 is wrong by whole units."""
 
     @wraps(loss)
-    def run(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            return loss(z, *args, **kwargs)
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return loss(*args, **kwargs)
 
     return cast(Function, run)
 
