@@ -8,6 +8,7 @@ state where the published code took it from there, unless a generator is given.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,9 @@ def brightness_contrast(
     """b x + (c - 1)(x - mu) + mu with b ~ U(0.8, 1.4) and c ~ U(0.2, 1.2) unless given; mu over all channels."""
     b = _random(random).uniform(0.8, 1.4) if brightness is None else brightness
     c = _random(random).uniform(0.2, 1.2) if contrast is None else contrast
-    mu = np.mean(_checked(image))
-    return _uint8(b * image + (c - 1) * (image - mu) + mu)
+    values = _checked(image).astype(np.float32)
+    mu = values.mean()
+    return _uint8(b * values + (c - 1) * (values - mu) + mu)
 
 
 def elastic(
@@ -146,17 +148,22 @@ def random_geometry(key: Tensor, aspect: float = 1.0) -> Tensor:
 
 
 def random_occlusion(image: Tensor, key: Tensor, probability: float = 0.4, max_attempts: int = 5) -> Tensor:
-    """`occlusion` with its defaults for a batch float [N, C, H, W] with keys [N]: the same law, black is 0."""
+    """`occlusion` with its defaults for a batch float [N, C, H, W] with keys int64 [N]: the same law, to half a pixel.
+
+    Black is the coldest value of the image. In the published 8-bit pictures, stretched to their own range, that is 0;
+    a 0 among absolute temperatures would be a hundred deviations away.
+    """
     shape = (image.shape[2], image.shape[3])
     extent = torch.tensor([0.6, 0.2], device=key.device).expand(len(key), 2)
+    black = image.amin((1, 2, 3), keepdim=True)
     out, pending = image, chance(derive(key, "occlusion_used"), probability)
-    low, high = (int(_CENTRE[0] * n) for n in shape), (int(_CENTRE[1] * n) for n in shape)
+    low, high = (int(_CENTRE[0] * n + 1e-6) for n in shape), (math.ceil(_CENTRE[1] * n - 1e-6) for n in shape)
     centre = torch.zeros(shape, dtype=torch.bool, device=image.device)
     centre[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
     for attempt in range(max_attempts):
         box = box_mask(uniform(derive(key, "occlusion", attempt), (2,)), extent, shape)
         legal = pending & ~(box & centre).flatten(1).any(1)
-        out = torch.where(box & legal[:, None, None, None], torch.zeros((), dtype=image.dtype), out)
+        out = torch.where(box & legal[:, None, None, None], black, out)
         pending = pending & ~legal
     return out
 
