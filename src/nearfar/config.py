@@ -124,7 +124,7 @@ class EvalConfig:
     """What `nearfar eval` measures and how."""
 
     tasks: tuple[str, ...] = ()
-    """classify, anomaly, health, noise, attention; empty: all that the data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention; empty: all that the data allows"""
     k: int = 20
     """neighbours of the kNN classifier"""
     bootstrap: int = 1000

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from nearfar.config import EncoderConfig, EvalConfig
+from nearfar.config import EncoderConfig, EvalConfig, TrainConfig
 from nearfar.data.dataset import TensorDataset
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.rollout import rollout_matrix
@@ -86,7 +86,8 @@ def test_maps_of_a_transformer_and_of_a_convolutional_network() -> None:
 
 
 def fake_run(path: Path, test: TensorDataset) -> SimpleNamespace:
-    return SimpleNamespace(path=path, arrays=path / "arrays", encoder=vit, dataset=lambda split: test)
+    config = SimpleNamespace(train=TrainConfig())
+    return SimpleNamespace(path=path, arrays=path / "arrays", encoder=vit, dataset=lambda split: test, config=config)
 
 
 def test_task_scores_only_masks_with_an_inside_and_an_outside(tmp_path: Path) -> None:

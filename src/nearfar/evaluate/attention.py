@@ -19,7 +19,7 @@ from nearfar.encoders import rollout
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.evaluate.bootstrap import Interval, bootstrap_mean
-from nearfar.evaluate.embed import check_channels
+from nearfar.evaluate.embed import check_channels, run_encoder
 from nearfar.evaluate.embeddings import save_arrays
 from nearfar.evaluate.thumbnails import channel_range, false_colour
 
@@ -123,7 +123,7 @@ def attention_task(run: Run, config: EvalConfig, dataset: SampleDataset | None =
     Up to 256 images whose mask is neither empty nor full are scored; 12 of them, evenly taken, are kept for pictures
     (image uint8 [k, S, S, 3], mask bool [k, S, S], id, maps/KIND float32 [k, S, S]). Without masks: pictures only.
     """
-    encoder, samples = run.encoder().eval(), dataset if dataset is not None else run.dataset("test")
+    encoder, samples = run_encoder(run), dataset if dataset is not None else run.dataset("test")
     check_channels(encoder, samples.channels)
     if not len(samples):
         raise DataError("no test images to look at")

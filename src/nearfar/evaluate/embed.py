@@ -65,6 +65,12 @@ def encode(encoder: ImageEncoder, images: Tensor) -> Tensor:
     return cast(Tensor, features.float().cpu())
 
 
+def run_encoder(run: Run) -> ImageEncoder:
+    """The run's encoder in evaluation mode, on a GPU where there is one and the run may use it (train.accelerator)."""
+    allowed = run.config.train.accelerator != "cpu" and torch.cuda.is_available()
+    return run.encoder().to("cuda" if allowed else "cpu").eval()
+
+
 def check_channels(encoder: ImageEncoder, channels: Channels) -> None:
     """DataError where a dataset's channels are not those the encoder was trained on."""
     if channels.names != encoder.channels.names:
@@ -83,7 +89,7 @@ def embed_folder(
 
     Size, scale and modalities are the run's; `format` names a reader. Raises DataError for bad data or channels.
     """
-    encoder = run.encoder()
+    encoder = run_encoder(run)
     dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
     made = embed(encoder, dataset, batch_size=batch_size)
     named = np.array([record.split or "" for record in dataset.records], dtype=np.str_)
@@ -117,7 +123,7 @@ def run_splits(run: Run, dataset: SampleDataset | None = None) -> dict[str, Samp
 
 def embed_run(run: Run, dataset: SampleDataset | None = None) -> Embeddings:
     """Embeddings of a run's train, val and test samples; a `dataset` given stands in for the test split."""
-    encoder = run.encoder()
+    encoder = run_encoder(run)
     return Embeddings.join([embed(encoder, part, split=name) for name, part in run_splits(run, dataset).items()])
 
 

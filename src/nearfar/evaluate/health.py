@@ -12,7 +12,7 @@ from nearfar.config import EvalConfig
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import make_loader
 from nearfar.errors import DataError, ShapeError
-from nearfar.evaluate.embed import check_channels, encode
+from nearfar.evaluate.embed import check_channels, encode, run_encoder
 from nearfar.train.health import alignment, effective_rank, uniformity
 from nearfar.views import build_views
 
@@ -44,7 +44,7 @@ def health(z: Tensor, z0: Tensor, z1: Tensor) -> dict[str, float]:
 
 def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = None) -> dict[str, float]:
     """`health` of up to 1024 test images, evenly taken, under the run's own augmentation, seeded by the config."""
-    encoder, samples = run.encoder(), dataset if dataset is not None else run.dataset("test")
+    encoder, samples = run_encoder(run), dataset if dataset is not None else run.dataset("test")
     check_channels(encoder, samples.channels)
     chosen = np.unique(np.linspace(0, max(0, len(samples) - 1), min(LIMIT, len(samples))).astype(int))
     if len(chosen) < 2:
