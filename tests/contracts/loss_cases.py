@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parent))
+from evidential_oracle import principled_oracle
+
 from nearfar import parallel
-from nearfar.losses import CLIPLoss, InfoNCE, NTXent, SupConLoss, clip_loss, info_nce, nt_xent, supcon
+from nearfar.losses import (
+    CLIPLoss,
+    EvidentialLoss,
+    InfoNCE,
+    NTXent,
+    SupConLoss,
+    clip_loss,
+    evidential,
+    info_nce,
+    nt_xent,
+    supcon,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,8 @@ class LossCase:
     module: Loss
     oracle: Callable[[LossBatch], float] | None
     labelled: bool
+    skips: dict[str, str] = field(default_factory=dict)
+    """tests of the contract that the formula cannot meet: name -> reason"""
 
 
 def pair_weights(batch: LossBatch) -> Tensor:
@@ -158,6 +177,55 @@ def _supcon(form: str) -> list[LossCase]:
     ]
 
 
+STOPPED = {
+    "test_gradcheck": "weights and beta carry no gradient by definition; tests/losses/test_evidential.py freezes them"
+}
+COUNTED = {"test_anchors_without_positive_leave_the_mean": "the formula counts or ranks the other rows, a lone one too"}
+
+
+def _evidential(
+    name: str,
+    oracle: Callable[[LossBatch], float] | None = None,
+    *,
+    skips: dict[str, str],
+    keys: bool = False,
+    progress: float = 0.3,
+    **options: Any,
+) -> LossCase:
+    def bank(b: LossBatch) -> dict[str, Tensor]:
+        return {"keys": b.keys, "key_labels": b.key_labels} if keys else {}
+
+    def function(b: LossBatch) -> Tensor:
+        return evidential(b.z, b.labels, b.uid, progress=progress, temperature=b.temperature, **options, **bank(b))
+
+    def module(b: LossBatch) -> Tensor:
+        loss = EvidentialLoss(temperature=b.temperature, **options)
+        return loss(b.z, b.labels, b.uid, progress=progress, **bank(b))
+
+    return LossCase(f"evidential[{name}]", function, module, oracle, labelled=True, skips=skips)
+
+
+EVIDENTIAL = [
+    _evidential("principled", principled_oracle(progress=0.3), skips=STOPPED | COUNTED),
+    _evidential(
+        "gamma 0", principled_oracle(progress=0.3, gamma=0.0, margin=0.5), skips=STOPPED, gamma=0.0, margin=0.5
+    ),
+    _evidential(
+        "keys,balanced",
+        principled_oracle(progress=0.3, keys=True, balanced=True),
+        skips=STOPPED | COUNTED,
+        keys=True,
+        class_balanced=True,
+    ),
+    _evidential("log_likelihood_ratio", skips=STOPPED | COUNTED, evidence="log_likelihood_ratio"),
+    _evidential("neighbourhood", skips=STOPPED | COUNTED, evidence="neighbourhood", neighbours=3),
+    _evidential("reference", skips={}, mode="reference", progress=0.0),
+    _evidential(
+        "reference,class", skips=COUNTED, mode="reference", rank_scope="class", eps=None, self_is_negative=False
+    ),
+    _evidential("later", skips=COUNTED, mode="later"),
+]
+
 LOSS_CASES: list[LossCase] = [
     LossCase(
         "info_nce",
@@ -190,5 +258,6 @@ LOSS_CASES: list[LossCase] = [
     *(_nt_xent(form) for form in ("pair", "out", "in")),
     *_supcon("out"),
     *_supcon("in"),
+    *EVIDENTIAL,
 ]
 BY_NAME = {case.name: case for case in LOSS_CASES}

@@ -5,7 +5,19 @@ with any row counts. With a process group each rank returns its share, whose ave
 joined batch; the shares may be larger or smaller than it.
 """
 
+from nearfar.losses.evidential import EvidentialLoss, evidential
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
 from nearfar.losses.supcon import SupConLoss, supcon
 
-__all__ = ["CLIPLoss", "InfoNCE", "NTXent", "SupConLoss", "clip_loss", "info_nce", "nt_xent", "supcon"]
+__all__ = [
+    "CLIPLoss",
+    "EvidentialLoss",
+    "InfoNCE",
+    "NTXent",
+    "SupConLoss",
+    "clip_loss",
+    "evidential",
+    "info_nce",
+    "nt_xent",
+    "supcon",
+]

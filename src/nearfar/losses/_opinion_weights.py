@@ -110,7 +110,7 @@ def opinions(
 ) -> Opinion:
     """The opinion [n, m] that anchor and column belong together. `patches`: rows an image (dense mode)."""
     r, s = _pair_evidence(cosine, rows, settings, statistics, patches)
-    return Opinion.from_evidence(r, s, torch.tensor(a).to(r), prior_weight=settings.prior_weight, check=False)
+    return Opinion.from_evidence(r, s, r.new_full((), a), prior_weight=settings.prior_weight, check=False)
 
 
 def _pair_evidence(  # noqa: PLR0911 - one return a name
@@ -154,5 +154,5 @@ def _fused_patches(cosine: Tensor, settings: OpinionSettings, margin: Tensor | f
 @torch.no_grad()
 def curriculum_weights(opinion: Opinion, masks: PairMasks, a: float) -> Tensor:
     """w = b + a(t) u at positives, 1 at strong pairs (two views of one image), 0 elsewhere; [n, m]."""
-    w = torch.addcmul(opinion.b, opinion.u, torch.full((), a).to(opinion.u))
+    w = torch.addcmul(opinion.b, opinion.u, opinion.u.new_full((), a))
     return w.masked_fill_(masks.strong, 1.0).mul_(masks.positive)
