@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.config import MethodConfig
@@ -175,6 +175,7 @@ def test_an_empty_file_changes_nothing(file: Any) -> None:
     assert load("planet", file("# nothing yet\n")) == load("planet")
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     lr=st.floats(1e-12, 1e6),
     name=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12),

@@ -69,6 +69,9 @@ class Toy(Method):
             self.queue.enqueue(torch.cat(self._keys))
         self._keys = []
 
+    def skip_step(self) -> None:
+        self._keys = []
+
 
 def dataset(count: int = 40, size: int = 8) -> TensorDataset:
     generator = torch.Generator().manual_seed(1)

@@ -32,7 +32,7 @@ def launch(config: TrainConfig, function: Callable[..., None], *args: Any) -> No
     pickled arguments; their errors come back as the nearfar error they were.
     """
     attached = any(e.detect() for e in (TorchElasticEnvironment, SLURMEnvironment))
-    devices, nodes = (_launched(config) if attached else (config.devices, config.nodes))
+    devices, nodes = _launched(config) if attached else (config.devices, config.nodes)
     if nodes > 1 and not attached:
         raise ConfigError("several nodes need a launcher", where="train.nodes", found=nodes, fix="Start with torchrun.")
     several = devices * nodes > 1

@@ -72,7 +72,9 @@ class MLflow:
             from mlflow.tracking import MlflowClient
         except ImportError:
             raise missing_extra("Logging to MLflow", "mlflow", "track") from None
-        self._client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(run / 'mlflow.db').resolve()}")
+        self._client = MlflowClient(
+            os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(run / 'mlflow.db').resolve()}"
+        )
         found = self._client.get_experiment_by_name("nearfar")
         experiment = found.experiment_id if found else self._client.create_experiment("nearfar")
         self._run = self._client.create_run(experiment, run_name=f"{config.preset} {run.name}").info.run_id

@@ -156,8 +156,7 @@ def train(
                 norm = engine.clip(settings.clip)
                 admitted = guard.admit(parts["loss"], norm, step)
                 engine.update(admitted)
-                if admitted:
-                    method.after_step()
+                _settle(method, admitted)
 
                 line = {"step": step, "epoch": step // plan.steps_per_epoch, **parts, "lr": rate, "grad_norm": norm}
                 spike = guard.spike(parts["loss"]) if admitted else None
@@ -229,11 +228,25 @@ def _chance(method: Method, config: RunConfig[Any]) -> float:
     return math.log(max(1, 1 + sum(int(queue.count) for queue in queues) if queues else rows))
 
 
+def _settle(method: Method, admitted: bool) -> None:
+    """Let the method move its teacher and queue; after a skipped step only let it forget what is pending.
+
+    A method that collects keys in `criterion` for `after_step` declares `skip_step()`, or a bad batch's keys would
+    reach its queue with the next good step.
+    """
+    if admitted:
+        method.after_step()
+    elif (forget := getattr(method, "skip_step", None)) is not None:
+        forget()
+
+
 def _averages(engine: Engine, outputs: list[Output]) -> dict[str, float]:
     """Loss and scalar parts, averaged over micro-batches and ranks with one exchange."""
     named = [{"loss": out.loss, **out.parts} for out in outputs]
     names = [name for name, value in named[0].items() if value.numel() == 1]
-    table = torch.stack([torch.stack([row[name].detach().double().cpu().reshape(()) for name in names]) for row in named])
+    table = torch.stack(
+        [torch.stack([row[name].detach().double().cpu().reshape(()) for name in names]) for row in named]
+    )
     means = engine.mean(table.mean(0).to(engine.device)).tolist()
     return {name if name == "loss" else f"parts/{name}": value for name, value in zip(names, means, strict=True)}
 
