@@ -102,6 +102,22 @@ def test_leaks_between_splits(tmp_path: Path) -> None:
     assert "the same image is in train" in _about(problems, "s0004.png")
 
 
+def test_look_alikes_between_splits(tmp_path: Path) -> None:
+    READERS["folder"].write_example(tmp_path / "train")
+    READERS["folder"].write_example(tmp_path / "test", seed=1)
+    assert check(DataConfig(root=tmp_path)) == []
+    pixels = images.read(tmp_path / "train" / "bar" / "s0002.png")
+    brighter = (pixels * 0.9 + 20).astype(np.uint8)
+    Image.fromarray(brighter).save(tmp_path / "test" / "bar" / "again.png")
+    (problem,) = check(DataConfig(root=tmp_path))
+    assert Path(problem.path).name == "again.png"
+    assert "looks like train/bar/s0002.png, and one is in test" in problem.what
+
+
+def test_real_mvtec_is_flawless(shared_data: Path) -> None:
+    assert check(DataConfig(root=shared_data / "mvtec_transistor_128")) == []
+
+
 def test_class_without_training_samples(tmp_path: Path) -> None:
     READERS["folder"].write_example(tmp_path / "train")
     READERS["folder"].write_example(tmp_path / "test", seed=1)

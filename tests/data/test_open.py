@@ -84,6 +84,8 @@ def test_partly_given_splits_are_refused(tmp_path: Path) -> None:
         ({"format": "foldr"}, ConfigError, "Did you mean folder"),
         ({"root": Path("/nowhere/at/all")}, DataError, "does not exist"),
         ({"modalities": ("rgb",)}, ConfigError, "'folder' has no modalities"),
+        ({"size": 0}, ConfigError, r"data\.size.*found 0"),
+        ({"scale": 0.0}, ConfigError, r"data\.scale.*found 0"),
         ({"group": "nothing(x)"}, ConfigError, "matches no sample"),
     ],
 )

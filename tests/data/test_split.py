@@ -90,14 +90,22 @@ def test_real_photographs_of_different_parts_are_no_duplicates(shared_data: Path
     assert len(np.unique(near_duplicate_groups(paths))) == 60
 
 
-def test_print_follows_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    prints = []
-    for number, item in enumerate(tiny.items(2, 72, seed=3)):
-        Image.fromarray(item.rgb[: 64 + number]).save(path)
-        prints.append(perceptual_print(path))
-    assert [np.linalg.norm(p) for p in prints] == pytest.approx([1, 1], abs=1e-6)
-    assert prints[0] @ prints[1] < 0.9
+def test_prints_are_of_unit_length_and_blind_to_exposure() -> None:
+    first, second = (perceptual_print(item.rgb) for item in tiny.items(2, 72, seed=3))
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-6)
+    assert first @ second < 0.9
+    brighter = next(tiny.items(1, 72, seed=3)).rgb * 0.5 + 90
+    assert first @ perceptual_print(brighter) == pytest.approx(1, abs=1e-5)
+
+
+def test_prints_follow_the_file(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    first, second = (item.rgb for item in tiny.items(2, 40))
+    for path in paths:
+        tiny.save(path, first)
+    assert near_duplicate_groups(paths).tolist() == [0, 0]
+    tiny.save(paths[1], second[:36])
+    assert near_duplicate_groups(paths).tolist() == [0, 1]
 
 
 def test_constant_images_are_alike(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_csv_and_jsonl_agree(tmp_path: Path) -> None:
         ("a.csv", b"path,label\nx.png,1,2\n", r"a\.csv:2.*more values"),
         ("a.csv", b"path\n\xff\xfe\n", "UTF-8"),
         ("a.jsonl", b'{"path": 1}\n{"path": \n', r"a\.jsonl:2.*not JSON"),
+        ("a.csv", b"path\n" + b"x" * 200_000 + b"\n", "not a CSV table"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl:1.*not a JSON object"),
     ],
 )

@@ -17,6 +17,7 @@ from nearfar.data import images
 from nearfar.data.dataset import Record
 from nearfar.data.open import scan_data
 from nearfar.data.readers import Problem, Scan
+from nearfar.data.split import group_prints, perceptual_print
 from nearfar.errors import DataError
 
 __all__ = ["Problem", "check"]
@@ -33,6 +34,7 @@ class _Look:
     shape: tuple[int, ...]
     dtype: str
     digest: str
+    print: NDArray[np.float32]
 
 
 @dataclass
@@ -59,6 +61,7 @@ def check(config: DataConfig) -> list[Problem]:
     problems += _labels(scan, config.root or "")
     problems += _splits(scan)
     problems += _duplicates(scan, seen)
+    problems += _near_duplicates(scan, seen)
     return problems
 
 
@@ -71,7 +74,8 @@ def _look_at(record: Record, config: DataConfig, seen: _Seen) -> Iterator[Proble
         except DataError as error:
             yield Problem.of(error, path)
             continue
-        look = _Look(path, array.shape, array.dtype.name, hashlib.sha256(array.tobytes()).hexdigest())
+        digest = hashlib.sha256(array.tobytes()).hexdigest()
+        look = _Look(path, array.shape, array.dtype.name, digest, perceptual_print(array))
         looks.append(look)
         seen.by_modality[modality].append(look)
         if _flat(array):
@@ -159,6 +163,25 @@ def _duplicates(scan: Scan, seen: _Seen) -> Iterator[Problem]:
             else:
                 what = f"the same image as {first.id}"
                 yield Problem(other.paths[0], what, "Remove one.", fatal=False)
+
+
+def _near_duplicates(scan: Scan, seen: _Seen) -> Iterator[Problem]:
+    """Samples of validation and test that look like one of training, where the data brings its own splits."""
+    records = [r for r in scan.records if r.split and r.id in seen.by_record]
+    groups = group_prints([seen.by_record[r.id][0].print for r in records])
+    trained: dict[int, Record] = {}
+    for record, group in zip(records, groups, strict=True):
+        if record.split == "train":
+            trained.setdefault(int(group), record)
+    for record, group in zip(records, groups, strict=True):
+        twin = trained.get(int(group))
+        if (
+            record.split != "train"
+            and twin
+            and seen.by_record[twin.id][0].digest != seen.by_record[record.id][0].digest
+        ):
+            what = f"the image looks like {twin.id}, and one is in {record.split}, the other in training"
+            yield Problem(record.paths[0], what, "Keep both in one split: results would be too good.", fatal=False)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from nearfar.data import images as files
+from nearfar.data.cache import SampleCache
 from nearfar.data.sample import Channels, Sample
 from nearfar.errors import DataError, ShapeError
 
@@ -91,32 +91,6 @@ class SampleDataset(Dataset[Sample]):
         raise NotImplementedError
 
 
-class _Cache:
-    """Decoded samples by record, until the budget is spent; nothing is ever thrown out, so epochs cost the same.
-
-    Shared by the subsets of a dataset; a copy sent to a spawned process starts empty.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget, self.used = budget, 0
-        self._items: dict[Record, tuple[Tensor, Tensor | None]] = {}
-        self._lock = threading.Lock()
-
-    def get(self, record: Record) -> tuple[Tensor, Tensor | None] | None:
-        return self._items.get(record)
-
-    def put(self, record: Record, item: tuple[Tensor, Tensor | None]) -> None:
-        nbytes = sum(part.nbytes for part in item if part is not None)
-        worker = get_worker_info()
-        with self._lock:
-            if self.used + nbytes <= self.budget // (worker.num_workers if worker else 1):
-                self._items[record] = item
-                self.used += nbytes
-
-    def __reduce__(self) -> tuple[type[_Cache], tuple[int]]:
-        return _Cache, (self.budget,)
-
-
 class ImageDataset(SampleDataset):
     """Samples decoded from files.
 
@@ -153,7 +127,7 @@ class ImageDataset(SampleDataset):
         self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
         self.groups = tuple(r.group for r in self.records)
         self.ids = tuple(r.id for r in self.records)
-        self._cache = _Cache(cache_bytes)
+        self._cache = SampleCache(cache_bytes)
 
     def subset(self, indices: Iterable[int]) -> Self:
         chosen = [self.records[int(i)] for i in indices]

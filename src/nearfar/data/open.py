@@ -31,6 +31,7 @@ def open_dataset(config: DataConfig, split: Split = "all") -> ImageDataset:
     """
     if split not in get_args(Split):
         raise ConfigError(f"unknown split {split!r}", expected=" | ".join(get_args(Split)))
+    _validate(config)
     root = root_of(config)
     scan = scan_data(config)
     fatal = [problem for problem in scan.problems if problem.fatal]
@@ -52,6 +53,13 @@ def open_dataset(config: DataConfig, split: Split = "all") -> ImageDataset:
             fix="Set --data.splits, or add samples: groups and near-duplicates are never parted.",
         )
     return dataset.subset(chosen)
+
+
+def _validate(config: DataConfig) -> None:
+    if config.size < 1:
+        raise ConfigError("the image size is not positive", where="data.size", found=config.size)
+    if config.scale is not None and not 0 < config.scale < float("inf"):
+        raise ConfigError("the scale is not a positive number", where="data.scale", found=config.scale)
 
 
 def scan_data(config: DataConfig) -> Scan:

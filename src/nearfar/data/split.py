@@ -58,32 +58,41 @@ def near_duplicate_groups(paths: Sequence[Path], threshold: float = NEAR) -> Ind
 
     Likeness is passed on: where a is near b and b near c, all three are one group. Raises DataError for bad files.
     """
-    prints = np.stack([perceptual_print(path) for path in paths]) if paths else np.zeros((0, 1), dtype=np.float32)
-    parents = list(range(len(paths)))
-    for start in range(0, len(paths), 1024):
-        rows, columns = np.nonzero(prints[start : start + 1024] @ prints.T >= threshold)
+    return group_prints([_print_of_file(path) for path in paths], threshold)
+
+
+def group_prints(prints: Sequence[NDArray[np.float32]], threshold: float = NEAR) -> Indices:
+    """`near_duplicate_groups` of images whose perceptual prints are known."""
+    matrix = np.stack(prints) if prints else np.zeros((0, 1), dtype=np.float32)
+    parents = list(range(len(prints)))
+    for start in range(0, len(prints), 1024):
+        rows, columns = np.nonzero(matrix[start : start + 1024] @ matrix.T >= threshold)
         for a, b in zip(rows + start, columns, strict=True):
             if a < b:
                 parents[_find(parents, int(b))] = _find(parents, int(a))
-    return np.array([_find(parents, i) for i in range(len(paths))], dtype=np.int64)
+    return np.array([_find(parents, i) for i in range(len(prints))], dtype=np.int64)
 
 
-def perceptual_print(path: Path) -> NDArray[np.float32]:
-    """float32 [256] of unit length: the grey image at 16 x 16 pixels without its mean.
+def perceptual_print(image: NDArray[Any]) -> NDArray[np.float32]:
+    """float32 [256] of unit length from an image [H, W, C]: its grey at 16 x 16 pixels, without the mean.
 
     The product of two is their correlation: hardly moved by re-encoding, noise and scale, not at all by exposure. The
-    bits of a perceptual hash are mostly noise where an image is smooth (thermal, depth, bare floors). Remembered until
-    the file changes.
+    bits of a perceptual hash are mostly noise where an image is smooth (thermal, depth, bare floors).
     """
+    gray = images.scaled(image.mean(axis=-1, keepdims=True, dtype=np.float64), 1.0, "image")
+    small = images.resize(gray, 16)[0].numpy().astype(np.float64).ravel()
+    centred = small - small.mean()
+    length = np.linalg.norm(centred)
+    # Constant images are all alike, and orthogonal to every other.
+    unit = centred / length if length > 1e-6 * np.abs(small).max() else np.full(256, 1 / 16)
+    return np.asarray(unit, dtype=np.float32)
+
+
+def _print_of_file(path: Path) -> NDArray[np.float32]:
+    """Remembered until the file changes: every split of a dataset asks for the prints of all."""
     key = images.fingerprint(path)
     if key not in _PRINTS:
-        gray = images.read(path).mean(axis=-1, keepdims=True, dtype=np.float64)
-        small = images.resize(images.scaled(gray, 1.0, path), 16)[0].numpy().astype(np.float64).ravel()
-        centred = small - small.mean()
-        length = np.linalg.norm(centred)
-        # Constant images are all alike, and orthogonal to every other.
-        unit = centred / length if length > 1e-6 * np.abs(small).max() else np.full(256, 1 / 16)
-        _PRINTS[key] = unit.astype(np.float32)
+        _PRINTS[key] = perceptual_print(images.read(path))
     return _PRINTS[key]
 
 

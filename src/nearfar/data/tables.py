@@ -19,6 +19,8 @@ def read_table(path: Path) -> list[Row]:
         return _jsonl(path) if path.suffix.lower() == ".jsonl" else _csv(path)
     except UnicodeDecodeError as error:
         raise DataError("the table is not UTF-8 text", where=path, found=str(error), fix="Save it as UTF-8.") from None
+    except csv.Error as error:
+        raise DataError("not a CSV table", where=path, found=str(error), fix="Save it as plain CSV.") from None
     except OSError as error:
         raise DataError(
             "the table cannot be read",
