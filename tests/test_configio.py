@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.config import MethodConfig
-from nearfar.configio import diff, dump, load, read_run_config, validate
+from nearfar.configio import check, diff, dump, load, read_run_config
 from nearfar.errors import ConfigError
 from nearfar.presets import METHODS, PRESETS, MethodSpec, Preset
 
@@ -212,9 +212,9 @@ def test_diff_shows_each_changed_key_once() -> None:
 
 def test_a_configuration_built_in_python_is_checked_too() -> None:
     config = load("planet")
-    validate(config)
+    check(config)
     with pytest.raises(ConfigError, match=r"train\.keep: 'train\.keep' is out of range"):
-        validate(replace(config, train=replace(config.train, keep=0)))
+        check(replace(config, train=replace(config.train, keep=0)))
 
 
 def test_dump_is_plain_yaml_in_the_order_of_the_fields() -> None:

@@ -65,11 +65,6 @@ def read_run_config(path: Path) -> RunConfig[Any]:
 
 
 def check(config: RunConfig[Any]) -> None:
-    """Raise ConfigError for a value that is out of range or at odds with another, however the configuration was made."""
-    validate(dict(_leaf_values(config)), {})
-
-
-def validate(config: RunConfig[Any]) -> None:
     """Check the ranges of a configuration that was built in Python. Raises ConfigError."""
     check_ranges(dict(_leaf_values(config)), {})
 

@@ -32,7 +32,7 @@ def test_the_newest_is_read_back_with_weights_only_and_versions(tmp_path: Path) 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (9, 10, 11, 100):
         save(tmp_path, step, keep=2)
-    assert sorted(os.listdir(tmp_path)) == ["step-00000011.pt", "step-00000100.pt"]
+    assert sorted([p.name for p in tmp_path.iterdir()]) == ["step-00000011.pt", "step-00000100.pt"]
 
 
 def truncate(path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_full_disk_is_said_plainly_and_the_old_checkpoint_survives(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NearfarError, match=r"step-00000002\.pt: the disk is full\. Free some space"):
         save(tmp_path, 2, keep=1)
-    assert os.listdir(tmp_path) == ["step-00000001.pt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001.pt"]
     state = checkpoint.newest(tmp_path)
     assert state is not None
     assert state["step"] == 1

@@ -145,7 +145,7 @@ def test_a_run_leaves_what_the_design_says_and_nothing_else(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     events: list[Mapping[str, Any]] = []
     run = go(configuration(health_every=2, epochs=4), Path("run"), progress=events.append)
-    assert os.listdir(tmp_path) == ["run"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
     files = sorted(str(p.relative_to("run")) for p in Path("run").rglob("*") if p.is_file())
     checkpoints = ["checkpoints/step-00000015.pt", "checkpoints/step-00000020.pt"]
     assert files == [*checkpoints, "config.yaml", "encoder.safetensors", "metrics.json", "metrics.jsonl"]
@@ -174,7 +174,7 @@ def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"the run folder is not empty\. Choose another, or resume this one\."):
         go(configuration(), tmp_path)
-    assert os.listdir(tmp_path) == ["notes.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -35,5 +36,5 @@ def test_cosine_stays_between_floor_and_peak_and_never_rises_after_warmup(
     rates = [cosine(step, total, warmup, 1.0, floor) for step in range(total)]
     assert all(0 < rate <= 1 + 1e-12 for rate in rates[:warmup])
     after = rates[warmup:]
-    assert all(b <= a + 1e-12 for a, b in zip(after, after[1:], strict=False))
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(after))
     assert all(floor - 1e-12 <= rate for rate in after)

@@ -9,12 +9,14 @@ import pickle
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.optim import Optimizer
@@ -63,7 +65,7 @@ def _spawn(fabric: Fabric, function: Callable[..., None], config: TrainConfig, a
     with _signals_to_children():
         try:
             # As bytes: torch would put a module's tensors in memory that all ranks share, and train the same copy.
-            fabric.launch(_spawned, pickle.dumps((function, config, args)))
+            fabric.launch(partial(_spawned, payload=pickle.dumps((function, config, args))))
         except ProcessExitedException as error:
             if error.exit_code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
                 raise SystemExit(error.exit_code) from None
@@ -134,10 +136,10 @@ class Engine:
         if self.config.sync_batchnorm and self.world > 1:
             if self.device.type == "cpu":
                 raise ConfigError("synchronised batch norm needs GPUs", where="train.sync_batchnorm")
-            nn.SyncBatchNorm.convert_sync_batchnorm(method)
+            nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
         self._wrapped = self.fabric.setup_module(_Calls(method))
-        self.method: Method = self._wrapped.module.method
-        self.optimizer: Optimizer = self.fabric.setup_optimizers(optimizer_of(self.method))
+        self.method = cast(Method, self._wrapped.module.method)
+        self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer_of(self.method)))
 
     @contextlib.contextmanager
     def numbers(self) -> Iterator[None]:

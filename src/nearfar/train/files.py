@@ -27,7 +27,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Temporary name, fsync, rename, fsync of the folder: the old file or the new one survives, never half.
 
     Raises NearfarError where the disk is full or the folder cannot be written; the old file is kept.

@@ -50,7 +50,7 @@ def two_pass_step(
     out = method.criterion(leaves, batch)
     with unsynced():
         # Unscaled by the caller's loss scaling: the second pass applies it once.
-        (out.loss * scale).backward()
+        torch.autograd.backward(out.loss * scale)
     gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     start = 0
     for number, (chunk, state) in enumerate(zip(chunks, states, strict=True)):

@@ -54,7 +54,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise missing_extra("Logging to TensorBoard", "tensorboard", "track") from None
-        self._writer: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start)
 
     def write(self, values: Mapping[str, Any]) -> None:
         for name, value in _numbers(values).items():

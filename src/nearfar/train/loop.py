@@ -68,7 +68,7 @@ def fit_method(
 def _launch(
     build: Build, config: RunConfig[Any], path: Path, resume: bool, allow: bool, progress: Progress | None
 ) -> Run:
-    configio.validate(config)
+    configio.check(config)
     run = Run(path)
     launch(config.train, _on_device, build, config, run, resume, allow, progress)
     return run
