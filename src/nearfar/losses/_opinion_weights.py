@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from nearfar import parallel
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses._common import Rows, one_of
 from nearfar.spatial import evidence as ev
-from nearfar.spatial.opinions import Opinion
+from nearfar.spatial.opinions import projected_probability
 
 Curriculum = Literal["linear", "cosine", "step", "none"]
 CURRICULA = ("linear", "cosine", "step", "none")
@@ -43,20 +44,29 @@ class OpinionSettings:
                 raise ConfigError(f"{name} must be positive", found=getattr(self, name))
 
 
+@dataclass(frozen=True)
+class ImageRows(Rows):
+    """Rows with the image they show: ids [n] of the anchors, column_ids [m]."""
+
+    ids: Tensor
+    column_ids: Tensor
+
+
 class PairMasks(NamedTuple):
-    """Which pair is what, each [n, m] bool: same label or same image; same image; known to have different labels."""
+    """Which pair is what, each [r, m] bool: same label or same image; same image; known to have different labels."""
 
     positive: Tensor
     strong: Tensor
     negative: Tensor
 
 
-def pair_masks(rows: Rows, ids: Tensor, column_ids: Tensor) -> PairMasks:
-    """Unknown labels (below zero) are neither near nor far, except to other views of the same image."""
-    strong = (ids[:, None] == column_ids[None]) & ~rows.itself()
-    known = (rows.labels >= 0)[:, None] & (rows.column_labels >= 0)[None]
-    negative = (rows.labels[:, None] != rows.column_labels[None]) & known & ~strong
-    return PairMasks(rows.positives() | strong, strong, negative)
+def pair_masks(rows: ImageRows, part: slice) -> PairMasks:
+    """Of the anchors in `part`. Unknown labels (below zero) are near to views of their own image and far from none."""
+    own, labels = rows.own[part, None], rows.labels[part, None]
+    strong = (rows.ids[part, None] == rows.column_ids[None]).scatter_(1, own, False)
+    same = labels == rows.column_labels[None]
+    negative = ~(same | strong | (rows.column_labels < 0)[None] | (labels < 0))
+    return PairMasks((same & (labels >= 0)).scatter_(1, own, False) | strong, strong, negative)
 
 
 class PairStatistics(NamedTuple):
@@ -71,12 +81,18 @@ class PairStatistics(NamedTuple):
 
 
 @torch.no_grad()
-def pair_statistics(cosine: Tensor, masks: PairMasks) -> PairStatistics:
-    """Mean and spread of cosine [n, m] over strong and over negative pairs of all ranks.
+def pair_statistics(cosine: Tensor, rows: ImageRows, *, spread: bool = True) -> PairStatistics:
+    """Mean and (where `spread`) standard deviation of cosine [n, m] over strong and over negative pairs of all ranks.
 
     Without two views of an image, near is a pair of equals: cosine 1.
     """
-    sums = torch.stack([_moments(cosine, masks.strong), _moments(cosine, masks.negative)])
+    sums = torch.zeros(2, 3, dtype=torch.float64, device=cosine.device)
+    block = block_rows(len(rows.columns), 1, cosine.device)
+    for start in range(0, len(cosine), block):
+        part = slice(start, start + block)
+        masks = pair_masks(rows, part)
+        x = cosine[part]
+        sums = sums + torch.stack([_moments(x, masks.strong, spread), _moments(x, masks.negative, spread)])
     count, first, second = parallel.global_sum(sums).unbind(1)
     mean = first / count.clamp(min=1)
     std = (second / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()
@@ -84,12 +100,17 @@ def pair_statistics(cosine: Tensor, masks: PairMasks) -> PairStatistics:
     return PairStatistics(ev.Gaussian(mean[0], std[0]), ev.Gaussian(mean[1], std[1]))
 
 
-def _moments(x: Tensor, mask: Tensor) -> Tensor:
-    # In double: a batch has millions of pairs, and the variance is a difference of two sums.
-    inside = torch.where(mask, x, 0.0)
-    return torch.stack(
-        [mask.sum(dtype=torch.float64), inside.sum(dtype=torch.float64), (inside * x).sum(dtype=torch.float64)]
-    )
+def _moments(x: Tensor, mask: Tensor, spread: bool) -> Tensor:
+    # Rows are summed in x's precision and then in double: a batch has millions of pairs.
+    inside = x * mask
+    second = (inside * inside).sum(1) if spread else inside.new_zeros(1)
+    return torch.stack([part.sum(dtype=torch.float64) for part in (mask.sum(1), inside.sum(1), second)])
+
+
+def block_rows(columns: int, multiple: int, device: torch.device) -> int:
+    """Rows a block: on the CPU so few that its temporaries stay in the cache; a multiple of the patches an image."""
+    entries = 2**18 if device.type == "cpu" else 2**24
+    return max(1, entries // max(columns, 1) // multiple) * multiple
 
 
 def base_rate(progress: float, curriculum: Curriculum) -> float:
@@ -104,55 +125,74 @@ def base_rate(progress: float, curriculum: Curriculum) -> float:
     return 1.0 if curriculum == "none" or progress >= 0.5 else 0.0
 
 
-@torch.no_grad()
-def opinions(
-    cosine: Tensor, rows: Rows, settings: OpinionSettings, statistics: PairStatistics, patches: int = 1, a: float = 0.5
-) -> Opinion:
-    """The opinion [n, m] that anchor and column belong together. `patches`: rows an image (dense mode)."""
-    r, s = _pair_evidence(cosine, rows, settings, statistics, patches)
-    return Opinion.from_evidence(r, s, r.new_full((), a), prior_weight=settings.prior_weight, check=False)
+def needs_statistics(settings: OpinionSettings) -> bool:
+    """Whether opinions depend on the cosines of the whole batch."""
+    margins = settings.evidence in ("hinge", "softplus", "patches") and settings.margin == "adaptive"
+    return margins or settings.evidence == "log_likelihood_ratio"
 
 
-def _pair_evidence(  # noqa: PLR0911 - one return a name
-    cosine: Tensor, rows: Rows, settings: OpinionSettings, statistics: PairStatistics, patches: int
-) -> ev.Evidence:
-    name, kappa = settings.evidence, settings.kappa
-    margin = statistics.margin().to(cosine) if settings.margin == "adaptive" else settings.margin
+Evidences = Callable[[Tensor, slice], ev.Evidence]
+"""cosines of a block of anchors and which anchors -> (r, s) of their pairs with all columns"""
+
+
+def pair_evidence(  # noqa: PLR0911 - one return a name
+    rows: ImageRows, settings: OpinionSettings, statistics: PairStatistics | None, patches: int = 1
+) -> Evidences:
+    """The evidence function that the settings name, ready for blocks. `patches`: rows an image (dense mode)."""
+    name, kappa, margin = settings.evidence, settings.kappa, _margin(settings, statistics, rows.anchors)
     if name == "softplus":
-        return ev.softplus(cosine, margin=margin, kappa=kappa)
-    if name == "log_likelihood_ratio":
-        return ev.log_likelihood_ratio(cosine, near=statistics.near, far=statistics.far, kappa=kappa)
+        return lambda c, _: ev.softplus(c, margin=margin, kappa=kappa)
+    if name == "log_likelihood_ratio" and statistics is not None:
+        return lambda c, _: ev.log_likelihood_ratio(c, near=statistics.near, far=statistics.far, kappa=kappa)
     if name == "neighbourhood":
-        r, s = ev.neighbourhood(rows.columns.detach() @ rows.columns.detach().T, neighbours=settings.neighbours)
-        return r[rows.own], s[rows.own]
+        r, s = ev.neighbourhood(rows.columns @ rows.columns.T, neighbours=settings.neighbours)
+        return lambda _, part: (r[rows.own[part]], s[rows.own[part]])
     if name == "reference":
-        return ev.reference(cosine.masked_fill(rows.itself(), 0.0))
+        return lambda c, part: ev.reference(c.masked_fill(_itself(rows, part), 0.0))
     if name == "exp_tanh":
-        return ev.exp_tanh(cosine)
+        return lambda c, _: ev.exp_tanh(c)
     if name == "patches":
-        return _fused_patches(cosine, settings, margin, patches)
-    return ev.hinge(cosine, margin=margin, kappa=kappa)
+        if patches < 2 or len(rows.columns) % patches:
+            found = f"{patches} patches an image, {len(rows.columns)} columns"
+            raise ShapeError(
+                "evidence 'patches' fuses the patches of whole images", found=found, expected="z [B, V, D]"
+            )
+        return lambda c, _: _fused_patches(c, settings, margin, patches)
+    return lambda c, _: ev.hinge(c, margin=margin, kappa=kappa)
+
+
+def _margin(settings: OpinionSettings, statistics: PairStatistics | None, like: Tensor) -> Tensor | float:
+    if settings.margin != "adaptive":
+        return settings.margin
+    return statistics.margin().to(like) if statistics is not None else 0.5
+
+
+def _itself(rows: ImageRows, part: slice) -> Tensor:
+    return rows.own[part, None] == torch.arange(len(rows.columns), device=rows.own.device)[None]
 
 
 def _fused_patches(cosine: Tensor, settings: OpinionSettings, margin: Tensor | float, patches: int) -> ev.Evidence:
     """One opinion for each pair of images, handed to all pairs of their patches; kappa is for the pair of images."""
     n, m = cosine.shape
-    if patches < 2 or n % patches or m % patches:
-        raise ShapeError(
-            "evidence 'patches' fuses the patches of whole images", found=(n, m), expected="[B, V, D], V >= 2"
-        )
     fused = patches * patches if settings.matches == "all" else patches
     r, s = ev.hinge(cosine, margin=margin, kappa=settings.kappa / fused)
     shape = (n // patches, patches, m // patches, patches)
-    r, s = ev.patches(r.view(shape), s.view(shape), matches=settings.matches)
-    return (
-        r.repeat_interleave(patches, 0).repeat_interleave(patches, 1),
-        s.repeat_interleave(patches, 0).repeat_interleave(patches, 1),
-    )
+    images = ev.patches(r.view(shape), s.view(shape), matches=settings.matches)
+    r, s = (x.repeat_interleave(patches, 0).repeat_interleave(patches, 1) for x in images)
+    return r, s
 
 
-@torch.no_grad()
-def curriculum_weights(opinion: Opinion, masks: PairMasks, a: float) -> Tensor:
-    """w = b + a(t) u at positives, 1 at strong pairs (two views of one image), 0 elsewhere; [n, m]."""
-    w = torch.addcmul(opinion.b, opinion.u, opinion.u.new_full((), a))
-    return w.masked_fill_(masks.strong, 1.0).mul_(masks.positive)
+def weigher(
+    rows: ImageRows, settings: OpinionSettings, statistics: PairStatistics | None, patches: int, a: float
+) -> Callable[[Tensor, slice, PairMasks], Tensor]:
+    """Weights of a block: w = b + a(t) u at positives, 1 at strong pairs (two views of one image), 0 elsewhere."""
+    if settings.evidence is None:
+        return lambda c, _, masks: masks.positive.to(c.dtype)
+    evidence = pair_evidence(rows, settings, statistics, patches)
+
+    def weigh(cosine: Tensor, part: slice, masks: PairMasks) -> Tensor:
+        r, s = evidence(cosine, part)
+        w = projected_probability(r, s, a, settings.prior_weight)
+        return torch.where(masks.strong, 1.0, w).mul_(masks.positive)
+
+    return weigh

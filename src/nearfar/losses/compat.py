@@ -21,7 +21,7 @@ def co_cluster_uncertainty(
     z: Tensor, labels: Tensor, img_ids: Tensor | None = None, prior_weight: float = 2.0
 ) -> Tensor:
     """u [n, n] of z [N, D] or [B, V, D]; 0 where labels differ. `img_ids` is only checked: published without effect."""
-    rows, _ = prepare(z, labels, img_ids)
+    rows = prepare(z, labels, img_ids)
     return uncertainty(rows.anchors @ rows.columns.T, rows, prior_weight)
 
 

@@ -116,5 +116,5 @@ class EvidentialLoss(nn.Module):
 
 @full_precision
 def _batch_statistics(z: Tensor, labels: Tensor, ids: Tensor | None, *, normalize: bool) -> Any:
-    rows, masks = prepare(z, labels, ids, normalize=normalize)
-    return pair_statistics(rows.anchors @ rows.columns.T, masks)
+    rows = prepare(z, labels, ids, normalize=normalize)
+    return pair_statistics(rows.anchors @ rows.columns.T, rows)

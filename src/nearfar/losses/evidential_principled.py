@@ -10,25 +10,27 @@ from torch import Tensor
 from nearfar import parallel
 from nearfar.errors import ConfigError
 from nearfar.losses._common import (
-    Rows,
     anchor_mean,
     check_keys,
     embeddings,
     flatten_views,
     inverse,
-    softplus,
     world_rows,
 )
+from nearfar.losses._evidential_core import Problem, anchor_losses
 from nearfar.losses._opinion_weights import (
     Curriculum,
+    ImageRows,
     OpinionSettings,
     PairMasks,
     PairStatistics,
     base_rate,
-    curriculum_weights,
-    opinions,
+    block_rows,
+    needs_statistics,
+    pair_evidence,
     pair_masks,
     pair_statistics,
+    weigher,
 )
 from nearfar.spatial.opinions import Opinion
 
@@ -81,37 +83,18 @@ def principled(
     scale, a = inverse(temperature), base_rate(progress, curriculum)
     if not gamma >= 0:
         raise ConfigError("gamma must not be negative", found=gamma)
-    rows, masks = prepare(z, labels, ids, keys, key_labels, normalize)
-    cosine = rows.anchors @ rows.columns.T
-    if evidence is None:
-        weights = masks.positive.to(cosine.dtype)
-    else:
-        known = statistics if statistics is not None else pair_statistics(cosine.detach(), masks)
-        opinion = opinions(cosine.detach(), rows, settings, known, z.shape[1] if z.dim() == 3 else 1, a)
-        weights = curriculum_weights(opinion, masks, a)
-        del opinion
-    losses, valid = evidential_rows(cosine * scale, masks, weights, gamma)
+    rows = prepare(z, labels, ids, keys, key_labels, normalize)
+    patches = z.shape[1] if z.dim() == 3 else 1
+    with torch.no_grad():
+        cosine = rows.anchors @ rows.columns.T
+        known = statistics
+        if known is None and needs_statistics(settings):
+            known = pair_statistics(cosine, rows, spread=evidence == "log_likelihood_ratio")
+        weigh = weigher(rows, settings, known, patches, a)
+    block = block_rows(len(rows.columns), patches if evidence == "patches" else 1, z.device)
+    problem = Problem(lambda part: pair_masks(rows, part), weigh, scale, gamma, block)
+    losses, valid = anchor_losses(rows.anchors, rows.columns, cosine, problem)
     return class_mean(losses, valid, rows.labels) if class_balanced else anchor_mean(losses, valid, NAME)
-
-
-def evidential_rows(s: Tensor, masks: PairMasks, weights: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """Loss [n] of every anchor from s = cosine / T [n, m], and whether it has a positive and a negative, [n] bool."""
-    total = weights.sum(1)
-    count = masks.negative.sum(1)
-    valid = (total > 0) & (count > 0)
-    floor = torch.finfo(s.dtype).min / 4  # not -inf: a row without negatives would make NaN gradients
-    if gamma:
-        constant = s.detach() * gamma
-        log_beta_sum = constant.masked_fill(~masks.negative, floor).logsumexp(1)
-        raised = (s + constant).masked_fill_(~masks.negative, floor)
-        del constant
-    else:
-        log_beta_sum = count.clamp(min=1).to(s.dtype).log()
-        raised = s.masked_fill(~masks.negative, floor)
-    log_m = count.clamp(min=1).to(s.dtype).log() - log_beta_sum + raised.logsumexp(1)
-    log_m = torch.where(valid, log_m, 0.0)
-    losses = (weights * softplus(log_m[:, None] - s)).sum(1) / torch.where(valid, total, 1.0)
-    return torch.where(valid, losses, 0.0), valid
 
 
 def prepare(
@@ -121,8 +104,8 @@ def prepare(
     keys: Tensor | None = None,
     key_labels: Tensor | None = None,
     normalize: bool = True,
-) -> tuple[Rows, PairMasks]:
-    """Flatten views, gather over ranks, and say which pair is what. Without ids every leading row is its own image."""
+) -> ImageRows:
+    """Flatten views and gather over ranks, with the image of every row and column (default: its own)."""
     if ids is None:
         ids = torch.arange(len(z), device=z.device) + parallel.offset(len(z))
     flat, row_labels = flatten_views(z, labels)
@@ -136,7 +119,7 @@ def prepare(
         none = torch.iinfo(torch.int64).min  # keys are other images, whatever their ids were
         column_ids = torch.cat([column_ids, torch.full((len(keys),), none, device=z.device)])
     rows = world_rows(embeddings(flat, normalize), row_labels, keys, key_labels)
-    return rows, pair_masks(rows, row_ids, column_ids)
+    return ImageRows(rows.anchors, rows.labels, rows.columns, rows.column_labels, rows.own, row_ids, column_ids)
 
 
 def class_mean(losses: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
@@ -158,7 +141,9 @@ def pair_opinions(
     settings: evidence, margin, kappa, prior_weight, neighbours, matches, as in `principled`.
     """
     chosen = OpinionSettings(**settings)  # type: ignore[arg-type]
-    rows, masks = prepare(z, labels, ids)
+    rows = prepare(z, labels, ids)
     cosine = rows.anchors @ rows.columns.T
     patches = z.shape[1] if z.dim() == 3 else 1
-    return opinions(cosine, rows, chosen, pair_statistics(cosine, masks), patches, base_rate(progress, "linear")), masks
+    evidence = pair_evidence(rows, chosen, pair_statistics(cosine, rows), patches)(cosine, slice(0, len(cosine)))
+    a = base_rate(progress, "linear")
+    return Opinion.from_evidence(*evidence, a, prior_weight=chosen.prior_weight), pair_masks(rows, slice(None))

@@ -120,9 +120,9 @@ def later(
 
 def _prepare(z: Tensor, labels: Tensor, ids: Tensor | None, normalize: bool) -> tuple[Rows, PairMasks]:
     """As published, labels alone decide what is positive and negative, also between two views of one image."""
-    rows, masks = prepare(z, labels, ids, normalize=normalize)
-    positive = rows.positives()
-    return rows, PairMasks(positive, masks.strong, rows.labels[:, None] != rows.column_labels[None])
+    rows = prepare(z, labels, ids, normalize=normalize)
+    strong = rows.ids[:, None] == rows.column_ids[None]
+    return rows, PairMasks(rows.positives(), strong, rows.labels[:, None] != rows.column_labels[None])
 
 
 def _hard_negatives(s: Tensor, t: Tensor, masks: PairMasks) -> Tensor:

@@ -57,6 +57,11 @@ def _check_prior(a: Tensor, prior_weight: float) -> None:
     _require((a >= 0) & (a <= 1), "base rate a", a, "0 <= a <= 1")
 
 
+def projected_probability(r: Tensor, s: Tensor, a: Value, prior_weight: float = 2.0) -> Tensor:
+    """P = b + a u = (r + a W) / (r + s + W) straight from evidence, for losses; nothing is checked."""
+    return (r + a * prior_weight).div_(r + s + prior_weight)
+
+
 @dataclass(frozen=True)
 class Opinion:
     """Binomial opinions, elementwise over tensors of one shape.
