@@ -34,6 +34,9 @@ METHODS: dict[str, MethodSpec] = {
     "supcon": MethodSpec("nearfar.methods.supcon:SupCon", "supervised contrast, the plain baseline with labels"),
     "simclr": MethodSpec("nearfar.methods.simclr:SimCLR", "two views of one image, the plain baseline without labels"),
     "moco": MethodSpec("nearfar.methods.moco:MoCo", "two views, a queue of keys and a momentum teacher"),
+    "patches": MethodSpec(
+        "nearfar.methods.patches:Patches", "places of normal images against other places and synthetic defects"
+    ),
 }
 
 PRESETS: dict[str, Preset] = {
@@ -46,6 +49,19 @@ PRESETS: dict[str, Preset] = {
     "supcon": Preset("supcon", "SupCon, L_out"),
     "simclr": Preset("simclr", "SimCLR"),
     "moco": Preset("moco", "MoCo v2"),
+    "patches": Preset(
+        "patches",
+        "one-class anomaly detection on roughly aligned images",
+        {
+            "views.recipe": "none",
+            "data.size": 128,
+            "encoder.name": "nano_cnn",
+            "encoder.size": 128,
+            "train.batch_size": 16,
+            "train.epochs": 60,
+            "train.weight_decay": 0.02,
+        },
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from nearfar.methods import load_method_class
 from nearfar.methods.base import Batch, Method
 from nearfar.presets import METHODS
 
-SMALL: dict[str, dict[str, Any]] = {"moco": {"queue": 32, "momentum": 0.9}}
+SMALL: dict[str, dict[str, Any]] = {"moco": {"queue": 32, "momentum": 0.9}, "patches": {"grid": 8}}
 ENCODER = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 LABELLED = [name for name in METHODS if load_method_class(name).needs_labels]
 

@@ -100,7 +100,9 @@ class Backbone(nn.Module):
         if isinstance(self.model, NanoCNN):
             return self.model.stages(x)
         if not hasattr(self.model, "forward_intermediates"):
-            raise ConfigError(f"{self.name} does not give its stages", where="encoder.name", fix="Use a ResNet or a ViT.")
+            raise ConfigError(
+                f"{self.name} does not give its stages", where="encoder.name", fix="Use a ResNet or a ViT."
+            )
         return list(self.model.forward_intermediates(x, indices=3, intermediates_only=True))  # type: ignore[operator]
 
     @torch.no_grad()
