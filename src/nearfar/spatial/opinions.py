@@ -26,13 +26,14 @@ Value = Tensor | float
 
 def _tensors(**values: Value) -> list[Tensor]:
     """All values as tensors of one shape and one floating dtype."""
-    tensors = [torch.as_tensor(value) for value in values.values()]
     floats = [value.dtype for value in values.values() if isinstance(value, Tensor) and value.is_floating_point()]
     dtype = functools.reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
-    device = next((value.device for value in values.values() if isinstance(value, Tensor)), tensors[0].device)
+    device = next((value.device for value in values.values() if isinstance(value, Tensor)), None)
+    # A Python float must not pass through float32 on its way to float64.
+    tensors = [torch.as_tensor(value, dtype=dtype, device=device) for value in values.values()]
     broadcast: Callable[..., tuple[Tensor, ...]] = torch.broadcast_tensors
     try:
-        return [t.contiguous() for t in broadcast(*(t.to(device, dtype) for t in tensors))]
+        return [t.contiguous() for t in broadcast(*tensors)]
     except RuntimeError:
         shapes = {name: tuple(t.shape) for name, t in zip(values, tensors, strict=True)}
         raise ShapeError("parts of an opinion do not broadcast", found=shapes, expected="one shape") from None
