@@ -81,18 +81,19 @@ class PairStatistics(NamedTuple):
 
 
 @torch.no_grad()
-def pair_statistics(cosine: Tensor, rows: ImageRows, *, spread: bool = True) -> PairStatistics:
+def pair_statistics(
+    cosine: Tensor, masks: Callable[[slice], PairMasks], block: int, *, spread: bool = True
+) -> PairStatistics:
     """Mean and (where `spread`) standard deviation of cosine [n, m] over strong and over negative pairs of all ranks.
 
     Without two views of an image, near is a pair of equals: cosine 1.
     """
     sums = torch.zeros(2, 3, dtype=torch.float64, device=cosine.device)
-    block = block_rows(len(rows.columns), 1, cosine.device)
     for start in range(0, len(cosine), block):
         part = slice(start, start + block)
-        masks = pair_masks(rows, part)
+        near, far = masks(part).strong, masks(part).negative
         x = cosine[part]
-        sums = sums + torch.stack([_moments(x, masks.strong, spread), _moments(x, masks.negative, spread)])
+        sums = sums + torch.stack([_moments(x, near, spread), _moments(x, far, spread)])
     count, first, second = parallel.global_sum(sums).unbind(1)
     mean = first / count.clamp(min=1)
     std = (second / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nearfar.errors import ConfigError
 from nearfar.losses._common import full_precision, inverse, one_of
-from nearfar.losses._opinion_weights import PairStatistics, pair_statistics
+from nearfar.losses._opinion_weights import PairStatistics, pair_masks, pair_statistics
 from nearfar.losses.evidential_principled import pair_opinions, prepare, principled
 from nearfar.losses.evidential_reference import later, reference
 from nearfar.spatial.evidence import Gaussian
@@ -117,4 +117,5 @@ class EvidentialLoss(nn.Module):
 @full_precision
 def _batch_statistics(z: Tensor, labels: Tensor, ids: Tensor | None, *, normalize: bool) -> Any:
     rows = prepare(z, labels, ids, normalize=normalize)
-    return pair_statistics(rows.anchors @ rows.columns.T, rows)
+    whole = max(1, len(rows.anchors))
+    return pair_statistics(rows.anchors @ rows.columns.T, lambda part: pair_masks(rows, part), whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -85,16 +86,29 @@ def principled(
         raise ConfigError("gamma must not be negative", found=gamma)
     rows = prepare(z, labels, ids, keys, key_labels, normalize)
     patches = z.shape[1] if z.dim() == 3 else 1
+    block = block_rows(len(rows.columns), patches if evidence == "patches" else 1, z.device)
+    masks = _remembered(rows)
     with torch.no_grad():
         cosine = rows.anchors @ rows.columns.T
         known = statistics
         if known is None and needs_statistics(settings):
-            known = pair_statistics(cosine, rows, spread=evidence == "log_likelihood_ratio")
+            known = pair_statistics(cosine, masks, block, spread=evidence == "log_likelihood_ratio")
         weigh = weigher(rows, settings, known, patches, a)
-    block = block_rows(len(rows.columns), patches if evidence == "patches" else 1, z.device)
-    problem = Problem(lambda part: pair_masks(rows, part), weigh, scale, gamma, block)
+    problem = Problem(masks, weigh, scale, gamma, block)
     losses, valid = anchor_losses(rows.anchors, rows.columns, cosine, problem)
     return class_mean(losses, valid, rows.labels) if class_balanced else anchor_mean(losses, valid, NAME)
+
+
+def _remembered(rows: ImageRows) -> Callable[[slice], PairMasks]:
+    """`pair_masks` of a block, made once: the statistics and the loss both need them."""
+    made: dict[int, PairMasks] = {}
+
+    def masks(part: slice) -> PairMasks:
+        if part.start not in made:
+            made[part.start] = pair_masks(rows, part)
+        return made[part.start]
+
+    return masks
 
 
 def prepare(
@@ -144,6 +158,8 @@ def pair_opinions(
     rows = prepare(z, labels, ids)
     cosine = rows.anchors @ rows.columns.T
     patches = z.shape[1] if z.dim() == 3 else 1
-    evidence = pair_evidence(rows, chosen, pair_statistics(cosine, rows), patches)(cosine, slice(0, len(cosine)))
+    evidence = pair_evidence(rows, chosen, pair_statistics(cosine, _remembered(rows), max(1, len(cosine))), patches)(
+        cosine, slice(0, len(cosine))
+    )
     a = base_rate(progress, "linear")
     return Opinion.from_evidence(*evidence, a, prior_weight=chosen.prior_weight), pair_masks(rows, slice(None))
