@@ -39,6 +39,7 @@ NORMAL_NAMES = ("good", "normal", "ok", "clean")
 LIMIT = 1024  # images that are fitted and that are scored, evenly taken
 SHOWN = 24  # maps kept for pictures, of the highest scores
 _FOLDS = 5
+_STRENGTH = 0.1  # of the logistic regression, fixed so that the probabilities of different folds can be compared
 
 
 def anomaly_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = None) -> dict[str, Any]:
@@ -99,17 +100,17 @@ def supervised_scores(
     train, test = (part.where(part.label >= 0) for part in (embeddings.of_split("train"), embeddings.of_split("test")))
     truth = test.truth != normal
     if len(np.unique(train.label == normal)) == 2:
-        return _probability(train, test, normal, seed), truth, "train"
+        return _probability(train, test, normal), truth, "train"
     if min(truth.sum(), (~truth).sum()) < _FOLDS:
         return None, truth, "nothing"
     score = np.zeros(len(test))
     for fit, held in StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(test.z, truth):
-        score[held] = _probability(test.where(fit), test.where(held), normal, seed)
+        score[held] = _probability(test.where(fit), test.where(held), normal)
     return score, truth, "test, cross-validated"
 
 
-def _probability(fit: Embeddings, held: Embeddings, normal: int, seed: int) -> NDArray[np.float64]:
-    probe = linear_probe(fit.z, fit.label != normal, held.z, 2, class_weight="balanced", seed=seed)
+def _probability(fit: Embeddings, held: Embeddings, normal: int) -> NDArray[np.float64]:
+    probe = linear_probe(fit.z, fit.label != normal, held.z, 2, class_weight="balanced", strengths=(_STRENGTH,))
     return np.asarray(probe.probabilities[:, 1])
 
 

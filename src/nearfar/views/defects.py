@@ -30,7 +30,9 @@ def add_defects(image: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     """
     region = _region(derive(key, "region"), image)
     filled = torch.where(region[:, None], _filling(image, derive(key, "filling")), image)
-    change = ((filled - image).abs() / deviation(image).clamp_min(1e-12)).mean(1, keepdim=True)
+    # The thousandth of the level keeps rounding errors in a channel that does not vary from counting as change.
+    scale = (deviation(image) + 1e-3 * mean(image).abs()).clamp_min(1e-12)
+    change = ((filled - image).abs() / scale).mean(1, keepdim=True)
     window = max(1, image.shape[-1] // 16) // 2 * 2 + 1
     return filled, region & (F.avg_pool2d(change, window, 1, window // 2)[:, 0] > _CHANGED)
 
