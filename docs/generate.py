@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
+import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from nearfar import config
 from nearfar.methods import load_method_class
 from nearfar.presets import METHODS, PRESETS
 
-HERE = Path(__file__).parent / "reference"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def field_docs(kind: type) -> dict[str, str]:
@@ -73,5 +76,34 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
+def label_noise(results: dict[str, Any]) -> list[str]:
+    """The study of label noise on digits."""
+    raise NotImplementedError
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {}
+
+
+def filled(page: Path) -> str:
+    """The page with every `<!-- table: NAME -->` block made anew from benchmarks/results/NAME.json."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match.group(1)
+        results = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        return "\n".join([f"<!-- table: {name} -->", "", *TABLES[name](results), "", "<!-- end -->"])
+
+    return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", fill, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Every page that holds generated text, as it should be."""
+    texts = {ROOT / "docs/reference/configuration.md": configuration()}
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        if "<!-- table:" in page.read_text(encoding="utf-8"):
+            texts[page] = filled(page)
+    return texts
+
+
 if __name__ == "__main__":
-    (HERE / "configuration.md").write_text(configuration(), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

@@ -63,6 +63,9 @@ class EncoderConfig:
     """input height and width in pixels"""
     weights: Path | None = None
     """local safetensors or .pth file with pretrained weights; never downloaded"""
+    normalize: Literal["dataset", "image"] = "dataset"
+    """dataset: by the mean and deviation of each channel over the training data; image: then also by those of each
+    image, for sensors whose level drifts (thermal, depth) where only differences inside the image mean something"""
     fusion: Literal["early", "late"] = "early"
     """early: all channels into one backbone; late: one backbone a modality, features concatenated and projected"""
     modality_dropout: float = 0.0
@@ -100,7 +103,7 @@ class TrainConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     nodes: int = 1
-    strategy: Literal["auto", "ddp", "fsdp", "deepspeed"] = "auto"
+    strategy: Literal["auto", "ddp"] = "auto"
     sync_batchnorm: bool = False
     workers: int = 0
     """loader processes"""

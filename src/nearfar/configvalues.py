@@ -145,7 +145,6 @@ RULES: dict[str, Rule] = {
     "train.nodes": _at_least_1,
     "train.workers": _at_least_0,
     "train.threads": _at_least_0,
-    "train.strategy": (lambda v: v in ("auto", "ddp"), "auto or ddp: sharded strategies are not supported yet"),
     "train.seed": _at_least_0,
     "train.checkpoint_every": _at_least_0,
     "train.keep": _at_least_1,

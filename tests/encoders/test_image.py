@@ -1,5 +1,7 @@
 """The encoder from outside: shapes, normalisation, channels, attention, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -160,3 +162,14 @@ def test_the_class_token_is_not_among_the_dense_features() -> None:
     dense = backbone.dense(x)
     assert isinstance(backbone.model.norm, nn.Module)
     torch.testing.assert_close(dense[0, :, 1, 2], tokens[0, 1 + 1 * 4 + 2])
+
+
+def test_normalize_by_image_takes_the_level_and_the_gain_of_a_sensor_out() -> None:
+    config = EncoderConfig(name="nano_cnn", size=32, normalize="image")
+    encoder = ImageEncoder(config, Channels.of({"thermal": [""]}), torch.tensor([0.45]), torch.tensor([0.004])).eval()
+    x = 0.45 + 0.004 * torch.rand(3, 1, 32, 32)
+    drifted = 0.02 + 1.5 * x
+    torch.testing.assert_close(encoder(drifted), encoder(x), rtol=1e-3, atol=1e-4)
+    assert torch.isfinite(encoder(torch.full((2, 1, 32, 32), 0.45))).all()
+    plain = ImageEncoder(replace(config, normalize="dataset"), encoder.channels, encoder.mean, encoder.std).eval()
+    assert not torch.allclose(plain(drifted), plain(x), rtol=1e-2)

@@ -123,3 +123,15 @@ def test_dense_vit_leaves_the_class_token_out() -> None:
 def test_options_that_do_nothing_or_do_not_exist_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         disco(**options).step(batch_of())
+
+
+def test_mean_opinions_of_weak_pairs_are_logged_and_sum_to_one() -> None:
+    parts = disco().step(batch_of()).parts
+    assert set(parts) == {"belief", "disbelief", "uncertainty"}
+    assert sum(parts.values()).item() == pytest.approx(1.0)
+    assert not any(value.requires_grad for value in parts.values())
+
+
+def test_modes_without_opinions_log_none() -> None:
+    assert disco(mode="reference").step(batch_of()).parts == {}
+    assert disco(evidence="none").step(batch_of()).parts == {}

@@ -93,3 +93,13 @@ def test_moco_keeps_its_teacher_in_evaluation_mode() -> None:
 def test_moco_has_one_key_a_query() -> None:
     with pytest.raises(ConfigError, match=r"views\.count"):
         nearfar.create("moco", encoder=SMALL, views=ViewsConfig(count=3))
+
+
+def test_moco_forgets_the_keys_of_a_skipped_step() -> None:
+    method = moco(queue=32)
+    method.step({"image": torch.full((4, 3, 16, 16), torch.nan), "index": torch.arange(4)})
+    method.skip_step()
+    method.step({"image": torch.rand(4, 3, 16, 16), "index": torch.arange(4)})
+    method.after_step()
+    assert int(method.queue.count) == 4
+    assert torch.isfinite(method.queue.contents()[0]).all()

@@ -51,12 +51,6 @@ def test_several_nodes_need_a_launcher(tmp_path: Path) -> None:
         fit_method(build(config), dataset(), config, tmp_path / "run")
 
 
-def test_sharded_strategies_are_refused_by_name(tmp_path: Path) -> None:
-    config = configuration(strategy="fsdp")
-    with pytest.raises(ConfigError, match="sharded strategies are not supported yet"):
-        fit_method(build(config), dataset(), config, tmp_path / "run")
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_absent_device_is_one_line(tmp_path: Path) -> None:
     config = configuration(accelerator="gpu")

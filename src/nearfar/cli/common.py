@@ -18,7 +18,8 @@ def parse(kind: type[Args], argv: Sequence[str], command: str, **options: Any) -
     """The arguments of `nearfar COMMAND` as the dataclass `kind`; wrong use exits with status 2."""
     import tyro
 
-    return tyro.cli(kind, args=list(argv), prog=f"nearfar {command}", **options)
+    parsed: Args = tyro.cli(kind, args=list(argv), prog=f"nearfar {command}", **options)
+    return parsed
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -84,4 +84,5 @@ def _report(demo: Demo, out: Path) -> Path:
 
     note("writing the report")
     runs = [Run(out / preset) for preset in demo.presets]
-    return build(runs, out / "report.html", title=demo.title, lead=demo.lead)
+    page: Path = build(runs, out / "report.html", title=demo.title, lead=demo.lead)
+    return page

@@ -91,11 +91,10 @@ def parse_flags(base: RunConfig[Any], flags: list[str]) -> RunConfig[Any]:
 
     from nearfar import configio
 
-    # tyro reads the concrete method section from the type, not from the default's class.
-    kind = RunConfig[type(base.method)]  # type: ignore[misc]
-    config: RunConfig[Any] = tyro.cli(
-        kind, args=flags, default=base, prog=f"nearfar train {base.preset}", config=(tyro.conf.FlagConversionOff,)
-    )
+    # tyro reads the method's own section from the type: a generic alias made at run time, which mypy cannot follow.
+    kind: Any = RunConfig[type(base.method)]  # type: ignore[misc]
+    options: dict[str, Any] = {"prog": f"nearfar train {base.preset}", "config": (tyro.conf.FlagConversionOff,)}
+    config: RunConfig[Any] = tyro.cli(kind, args=flags, default=base, **options)
     configio.check(config)
     return config
 

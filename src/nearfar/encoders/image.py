@@ -20,7 +20,9 @@ class ImageEncoder(nn.Module):
     """Images [B, C, H, W], scaled to about 0..1 but not normalised -> features [B, feature_dim].
 
     The encoder resizes to `config.size` where needed and normalises with its own `mean` and `std` (buffers [C], in the
-    units of the input; defaults 0 and 1), so nothing outside has to know them.
+    units of the input; defaults 0 and 1), so nothing outside has to know them. With `config.normalize` "image", each
+    channel of each image is then brought to mean 0 and deviation 1: where a sensor's level drifts, that is what makes
+    two images comparable.
 
     Attributes: `config`, `channels`, `feature_dim`; for ViTs `grid` (rows, columns of patches) and `prefix_tokens`;
     `metadata`, what the file it was loaded from says besides.
@@ -106,6 +108,8 @@ class ImageEncoder(nn.Module):
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
         x = (x - self.mean[:, None, None]) / self.std[:, None, None]
+        if self.config.normalize == "image":
+            x = _by_image(x)
         return drop_modalities(x, self.channels, self.config.modality_dropout) if self.training else x
 
     def _statistic(self, name: str, value: Tensor | None, default: float) -> Tensor:
@@ -117,3 +121,10 @@ class ImageEncoder(nn.Module):
                 f"one {name} a channel is needed", found=tuple(value.shape), expected=(len(self.channels),)
             )
         return value
+
+
+def _by_image(x: Tensor) -> Tensor:
+    """[B, C, H, W] with mean 0 and deviation 1 in every channel of every image; a constant channel becomes 0."""
+    centred = x - x.mean((2, 3), keepdim=True)
+    # The floor is in units of the training data's deviation: far below any signal, far above rounding.
+    return centred / centred.square().mean((2, 3), keepdim=True).sqrt().clamp(min=1e-3)

@@ -99,6 +99,9 @@ class Method(nn.Module):
     def after_step(self) -> None:
         """Called after the optimiser's step: moves teachers, fills queues."""
 
+    def skip_step(self) -> None:
+        """Called instead of `after_step` where the optimiser's step was skipped: forgets what was kept for it."""
+
     def set_progress(self, progress: float) -> None:
         """Position in the run, 0 to 1, for curricula; the trainer calls it before every step."""
         self.progress = float(progress)

@@ -12,7 +12,7 @@ from nearfar.config import MethodConfig, ViewsConfig
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, ShapeError
-from nearfar.losses.evidential import EvidentialLoss
+from nearfar.losses.evidential import EvidentialLoss, pair_opinions
 from nearfar.methods.base import Batch, Method, Output, Projections, ids_of, labels_of
 
 Evidence = Literal["hinge", "softplus", "log_likelihood_ratio", "neighbourhood", "reference", "exp_tanh", "none"]
@@ -59,6 +59,8 @@ class DiscoConfig(MethodConfig):
     """later: the five published ablations"""
 
 
+LOGGED_ROWS = 256
+"""rows of a batch whose pairs are opined about in the log"""
 COMMON = frozenset(field.name for field in fields(MethodConfig)) | {"mode", "dense", "prior_weight"}
 TAKEN: dict[str, frozenset[str]] = {
     "principled": frozenset(
@@ -108,7 +110,25 @@ class Disco(Method):
         if self.config.dense:
             labels, ids = labels.repeat_interleave(z.shape[1]), ids.repeat_interleave(z.shape[1])
             z = z.flatten(0, 1)
-        return Output(self.loss(z, labels, ids, progress=self.progress))
+        return Output(self.loss(z, labels, ids, progress=self.progress), self._opinions(z, labels, ids))
+
+    @torch.no_grad()
+    def _opinions(self, z: Tensor, labels: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        """Mean belief, disbelief and uncertainty of the pairs that share a label and not an image, for the log.
+
+        Of the first rows only, since all pairs would cost as much as the loss; nothing in a mode without opinions.
+        """
+        if self.config.mode != "principled" or self.config.dense or self.config.evidence == "none":
+            return {}
+        shown = slice(0, LOGGED_ROWS)
+        settings = {name: getattr(self.config, name) for name in ("margin", "kappa", "prior_weight", "neighbours")}
+        opinion, pairs = pair_opinions(
+            z[shown].detach(), labels[shown], ids[shown], evidence=self.config.evidence, **settings
+        )
+        weak = pairs.positive & ~pairs.strong
+        count = weak.sum().clamp(min=1)
+        parts = {"belief": opinion.b, "disbelief": opinion.d, "uncertainty": opinion.u}
+        return {name: torch.where(weak, value, 0.0).sum() / count for name, value in parts.items()}
 
 
 def loss_options(config: DiscoConfig) -> dict[str, Any]:

@@ -86,3 +86,7 @@ class MoCo(Method):
         for key in self._fresh:
             self.queue.enqueue(key)
         self._fresh.clear()
+
+    def skip_step(self) -> None:
+        """Forget the keys of a bad batch, which would poison the queue."""
+        self._fresh.clear()

@@ -34,9 +34,9 @@ class PatchesConfig(MethodConfig):
     projection: tuple[int, ...] = (64,)
     grid: int = 16
     """cells a side of the map of embeddings"""
-    stride: int = 2
-    """every stride-th row and column of cells is contrasted in a step, at a random offset: neighbours, which are
-    neither near nor far, never meet"""
+    stride: int = 3
+    """the normal cells of every stride-th row and column are contrasted in a step, at a random offset: neighbours,
+    which are neither near nor far, never meet"""
     jitter: float = 0.02
     """largest shift of a view (share of the side) and largest change of its brightness over five"""
 
@@ -93,7 +93,10 @@ class Patches(Method):
         return {"z": self._cells(views.flatten(0, 1)).unflatten(0, views.shape[:2])}  # type: ignore[no-untyped-call]
 
     def criterion(self, projections: Projections, batch: Batch) -> Output:
-        """SupCon over the cells of a random sublattice; the same one on every rank, as it follows from all seeds."""
+        """SupCon over the normal cells of a random sublattice and all defects.
+
+        The sublattice follows from the seeds of the whole batch, so it is the same on every rank.
+        """
         if "defects" not in batch:
             raise DataError(
                 "the views come without their defects", found="no batch['defects']", fix="Use method.views."
@@ -102,9 +105,11 @@ class Patches(Method):
         share = F.adaptive_avg_pool2d(batch["defects"].to(z.device).float(), self.config.grid)
         places = torch.arange(self.config.grid**2, device=z.device).view(1, 1, self.config.grid, self.config.grid)
         top, left = self._offset(batch["seed"].to(z.device))
-        z, share, places = (t[:, :, top::stride, left::stride] for t in (z, share, places.expand_as(share)))
+        drawn = torch.zeros_like(places, dtype=torch.bool)
+        drawn[:, :, top::stride, left::stride] = True
+        # Defects are few and anchor nothing, so those of every cell take part.
         defect = share > _DEFECT
-        used = defect | (share < _CLEAN)
+        used = defect | (drawn & (share < _CLEAN))
         labels = torch.where(defect, -1, places)
         return Output(supcon(z[used], labels[used], temperature=self.config.temperature))
 

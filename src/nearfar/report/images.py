@@ -81,7 +81,7 @@ def score_figure(scores: Mapping[str, np.ndarray], path: Path) -> Path:
     """Histograms of a score for each group of samples (normal, anomalous)."""
     made, (axis,) = figure(1, 1, 4.6, 2.6)
     everything = np.concatenate(list(scores.values()))
-    edges = np.linspace(everything.min(), everything.max() + 1e-9, 30)
+    edges = np.linspace(everything.min(), everything.max() + 1e-9, 30).tolist()
     for index, (name, values) in enumerate(scores.items()):
         axis.hist(values, edges, color=colour(index), alpha=0.6, label=f"{name} ({len(values)})")
     axis.set_xlabel("anomaly score", fontsize=8)

@@ -47,10 +47,25 @@ def map_figure(
     made, (axis,) = figure(1, 1, 6.4, 5.6)
     for c, name in enumerate(classes):
         here = labels == c
-        axis.scatter(*plane[here].T, s=9, color=colour(c), label=f"{name} ({here.sum()})", alpha=0.75, linewidths=0)
+        axis.scatter(
+            plane[here, 0],
+            plane[here, 1],
+            s=9,
+            color=colour(c),
+            label=f"{name} ({here.sum()})",
+            alpha=0.75,
+            linewidths=0,
+        )
     unlabelled = labels < 0
     if unlabelled.any():
-        axis.scatter(*plane[unlabelled].T, s=7, color="#BBBBBB", label=f"no label ({unlabelled.sum()})", linewidths=0)
+        axis.scatter(
+            plane[unlabelled, 0],
+            plane[unlabelled, 1],
+            s=7,
+            color="#BBBBBB",
+            label=f"no label ({unlabelled.sum()})",
+            linewidths=0,
+        )
     for i in spread(plane, 0.085, 60) if thumbnails is not None else ():
         assert thumbnails is not None
         _thumbnail(axis, thumbnails[i], plane[i], colour(int(labels[i])) if labels[i] >= 0 else "#BBBBBB")
@@ -101,8 +116,8 @@ def triangle_figure(belief: np.ndarray, disbelief: np.ndarray, agree: np.ndarray
         here = truth == value
         if here.any():
             axis.scatter(x[here], y[here], s=6, alpha=0.35, color=tint, label=f"{name} ({here.sum()})", linewidths=0)
-    for text, place in (("uncertainty", (0.5, height + 0.03)), ("disbelief", (0, -0.06)), ("belief", (1, -0.06))):
-        axis.text(*place, text, ha="center", fontsize=9)
+    for text, left, up in (("uncertainty", 0.5, height + 0.03), ("disbelief", 0.0, -0.06), ("belief", 1.0, -0.06)):
+        axis.text(left, up, text, ha="center", fontsize=9)
     axis.set_aspect("equal")
     bare(axis)
     axis.legend(fontsize=7, frameon=False, loc="upper right")

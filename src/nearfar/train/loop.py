@@ -229,15 +229,11 @@ def _chance(method: Method, config: RunConfig[Any]) -> float:
 
 
 def _settle(method: Method, admitted: bool) -> None:
-    """Let the method move its teacher and queue; after a skipped step only let it forget what is pending.
-
-    A method that collects keys in `criterion` for `after_step` declares `skip_step()`, or a bad batch's keys would
-    reach its queue with the next good step.
-    """
+    """Let the method move its teacher and queue; after a skipped step only let it forget what is pending."""
     if admitted:
         method.after_step()
-    elif (forget := getattr(method, "skip_step", None)) is not None:
-        forget()
+    else:
+        method.skip_step()
 
 
 def _averages(engine: Engine, outputs: list[Output]) -> dict[str, float]:
