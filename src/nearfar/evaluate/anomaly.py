@@ -122,9 +122,12 @@ def _masks(data: SampleDataset, anomalous: BoolArray) -> BoolArray | None:
     """[n, S, S], empty for normal images whatever their file shows; None where no defect has a mask."""
     if not data.has_masks:
         return None
-    empty = np.zeros((data.size, data.size), dtype=bool)
-    masks = [data[i]["mask"].numpy() if flag and "mask" in data[i] else empty for i, flag in enumerate(anomalous)]
-    return np.stack(masks) if any(mask.any() for mask in masks) else None
+    masks = np.zeros((len(data), data.size, data.size), dtype=bool)
+    for i in np.flatnonzero(anomalous):
+        sample = data[int(i)]
+        if "mask" in sample:
+            masks[i] = sample["mask"].numpy()
+    return masks if masks.any() else None
 
 
 def _save(run: Run, data: SampleDataset, found: Detection, maps: Maps) -> None:
