@@ -29,6 +29,7 @@ from nearfar.losses import (
     nt_xent,
     supcon,
 )
+from nearfar.losses.core import tile
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,72 @@ EVIDENTIAL = [
     _evidential("later", skips=COUNTED, mode="later"),
 ]
 
+UNCOMPILED = {"test_compile_equals_eager": "loops over tiles stay out of the graph; tests/losses/core compiles them"}
+
+
+def in_tiles(
+    name: str, oracle: Callable[[LossBatch], float] | None, labelled: bool, call: Any, **skips: str
+) -> LossCase:
+    """A case in tiles of three rows: call(batch, memory=..., exchange=...)."""
+
+    def function(b: LossBatch) -> Tensor:
+        with tile(3):
+            return call(b, memory="tiled")
+
+    def round_a_ring(b: LossBatch) -> Tensor:
+        with tile(3):
+            return call(b, exchange="ring")
+
+    return LossCase(f"{name}[tiled]", function, round_a_ring, oracle, labelled, UNCOMPILED | skips)
+
+
+def _nce(b: LossBatch, **options: Any) -> Tensor:
+    return info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, **options)
+
+
+def _tiled_supervised(form: str) -> list[LossCase]:
+    def plain(b: LossBatch, **options: Any) -> Tensor:
+        return supcon(b.z, b.labels, temperature=b.temperature, form=form, **options)
+
+    def keys(b: LossBatch, **options: Any) -> Tensor:
+        return plain(b, keys=b.keys, key_labels=b.key_labels, **options)
+
+    def weighted(b: LossBatch, **options: Any) -> Tensor:
+        options["exchange"] = "gather"
+        return keys(b, weights=pair_weights(b), **{"memory": "tiled"} | options)
+
+    return [
+        in_tiles(f"supcon[{form}]", _supervised_oracle(form), True, plain),
+        in_tiles(f"supcon[{form},keys]", _supervised_oracle(form, keys=True), True, keys),
+        in_tiles(f"supcon[{form},weights,keys]", _supervised_oracle(form, weighted=True, keys=True), True, weighted),
+    ]
+
+
+TILED = [
+    in_tiles("info_nce", _info_nce_oracle(keys=False), False, _nce),
+    in_tiles("info_nce[keys]", _info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
+    in_tiles(
+        "info_nce[moco]",
+        _info_nce_oracle(keys=True, in_batch=False),
+        False,
+        lambda b, **o: _nce(b, keys=b.keys, in_batch=False, **o),
+    ),
+    in_tiles(
+        "clip_loss", _clip_oracle, False, lambda b, **o: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, **o)
+    ),
+    *(
+        in_tiles(
+            f"nt_xent[{form}]",
+            _supervised_oracle(form),
+            True,
+            lambda b, form=form, **o: nt_xent(b.z, b.labels, temperature=b.temperature, form=form, **o),
+        )
+        for form in ("pair", "out", "in")
+    ),
+    *_tiled_supervised("out"),
+    *_tiled_supervised("in"),
+]
+
 LOSS_CASES: list[LossCase] = [
     LossCase(
         "info_nce",
@@ -259,5 +326,6 @@ LOSS_CASES: list[LossCase] = [
     *_supcon("out"),
     *_supcon("in"),
     *EVIDENTIAL,
+    *TILED,
 ]
 BY_NAME = {case.name: case for case in LOSS_CASES}

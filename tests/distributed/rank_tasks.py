@@ -25,25 +25,27 @@ def shard(sizes: tuple[int, ...], rank: int) -> torch.Tensor:
     return torch.arange(sum(sizes))[sum(sizes[:rank]) : sum(sizes[: rank + 1])]
 
 
-def loss_and_gradient(name: str, labels: list[int], views: int, rows: Tensor) -> tuple[float, np.ndarray]:
+def loss_and_gradient(
+    name: str, labels: list[int], views: int, rows: Tensor, form: str = "function"
+) -> tuple[float, np.ndarray]:
     """Loss of the rows, and its gradient in the weights of a small model that makes the embeddings."""
     batch = make_batch(labels, views=views)
     source = torch.Generator().manual_seed(3)
     x = torch.randn(len(labels), INPUTS, generator=source, dtype=torch.float64)
     weight = torch.randn(INPUTS, batch.z[0].numel(), generator=source, dtype=torch.float64, requires_grad=True)
     z = torch.tanh(x[rows] @ weight).reshape(len(rows), views, batch.z.shape[-1])
-    loss = BY_NAME[name].function(replace(batch.rows(rows), z=z))
+    loss = getattr(BY_NAME[name], form)(replace(batch.rows(rows), z=z))
     loss.backward()
     assert weight.grad is not None
     return loss.item(), weight.grad.numpy()
 
 
 def loss_share(
-    rank: int, name: str, labels: list[int], views: int, sizes: tuple[int, ...]
+    rank: int, name: str, labels: list[int], views: int, sizes: tuple[int, ...], form: str = "function"
 ) -> tuple[float, np.ndarray, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        loss, gradient = loss_and_gradient(name, labels, views, shard(sizes, rank))
+        loss, gradient = loss_and_gradient(name, labels, views, shard(sizes, rank), form)
     return loss, gradient, [str(w.message) for w in caught]
 
 

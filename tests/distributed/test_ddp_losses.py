@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 import rank_tasks
 from gloo_pool import GlooPool, RankError
-from loss_cases import LOSS_CASES, LossCase
+from loss_cases import LOSS_CASES, TILED, LossCase
 
 LABELS = [0, 1, 0, 2, 1, 0, 3]
 WORLDS = [2, 3]
@@ -32,11 +32,22 @@ def pools() -> Iterator[dict[int, GlooPool]]:
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("case", LOSS_CASES, ids=lambda case: case.name)
 def test_gradient_equals_the_joined_batch(pools: dict[int, GlooPool], world: int, case: LossCase) -> None:
+    _check_shares(pools[world], world, case, "function")
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("case", TILED, ids=lambda case: case.name)
+def test_keys_round_a_ring_give_the_same_gradient(pools: dict[int, GlooPool], world: int, case: LossCase) -> None:
+    """The registry's tiled cases exchange keys round a ring in their module form."""
+    _check_shares(pools[world], world, case, "module")
+
+
+def _check_shares(pool: GlooPool, world: int, case: LossCase, form: str) -> None:
     # One view leaves rows 3 and 6 without a positive, so the ranks' numbers of anchors differ from their rows.
     for views in (1, 2) if case.labelled else (2,):
         loss, gradient = rank_tasks.joined(case.name, LABELS, views)
         for sizes in SIZES[world]:
-            shares = pools[world].run(rank_tasks.loss_share, case.name, LABELS, views, sizes)
+            shares = pool.run(rank_tasks.loss_share, case.name, LABELS, views, sizes, form)
             averaged = np.mean([share[1] for share in shares], axis=0)
             assert np.linalg.norm(averaged - gradient) <= 1e-12 * np.linalg.norm(gradient), (views, sizes)
             assert np.mean([share[0] for share in shares]) == pytest.approx(loss, rel=1e-12)

@@ -24,6 +24,8 @@ from nearfar.losses._common import (
     softplus,
     world_rows,
 )
+from nearfar.losses._tiled import clip_losses, contrast_of, info_nce_losses, pair_losses, supcon_losses
+from nearfar.losses.core import Exchange, Memory, tiled
 from nearfar.losses.supcon import supcon_rows
 
 NTXentForm = Literal["pair", "out", "in"]
@@ -38,6 +40,8 @@ def info_nce(
     keys: Tensor | None = None,
     in_batch: bool = True,
     normalize: bool = True,
+    memory: Memory = "auto",
+    exchange: Exchange = "gather",
 ) -> Tensor:
     """One-sided InfoNCE: each row of z0 [N, D] finds its own row of z1 [N, D].
 
@@ -45,22 +49,29 @@ def info_nce(
 
     Negatives are the other rows of z1 on all ranks (van den Oord et al. 2018, eq. 4) and `keys` [K, D], a queue that
     is the same on every rank; `in_batch=False` leaves the keys alone, which is MoCo's form (He et al. 2020, eq. 1).
+    memory, exchange: see `nearfar.losses`.
     Raises ShapeError where shapes do not fit, ConfigError for a temperature that is not positive.
     """
     check_pair(z0, z1)
     if keys is None and not in_batch:
         raise ConfigError("nothing to contrast with", found="in_batch=False and no keys", fix="Pass keys.")
     q, k = embeddings(z0, normalize), embeddings(z1, normalize)
+    if keys is not None:
+        check_keys(z0, keys)
+        keys = embeddings(keys, normalize).to(q)
+    everyone = torch.ones(len(q), dtype=torch.bool, device=q.device)
+    if tiled(memory, exchange, q, keys):
+        losses = info_nce_losses(q, k, keys, in_batch, inverse(temperature), exchange)
+        return anchor_mean(losses, everyone, "InfoNCE")
     counts = parallel.sizes(len(q))
     columns = parallel.gather(k, counts) if in_batch else k[:0]
     own = torch.arange(len(q), device=q.device) + (parallel.offset(len(q), counts) if in_batch else 0)
     if keys is not None:
-        check_keys(z0, keys)
-        columns = torch.cat([columns, embeddings(keys, normalize).to(columns)])
+        columns = torch.cat([columns, keys])
     if not in_batch:
         own = torch.full_like(own, -1)
     losses = _info_nce_rows(q, k, columns, own, inverse(temperature))
-    return anchor_mean(losses, torch.ones_like(own, dtype=torch.bool), "InfoNCE")
+    return anchor_mean(losses, everyone, "InfoNCE")
 
 
 def _info_nce_rows(q: Tensor, positive: Tensor, columns: Tensor, own: Tensor, scale: float | Tensor) -> Tensor:
@@ -70,21 +81,33 @@ def _info_nce_rows(q: Tensor, positive: Tensor, columns: Tensor, own: Tensor, sc
 
 
 @full_precision
-def clip_loss(z0: Tensor, z1: Tensor, *, scale: float | Tensor, normalize: bool = True) -> Tensor:
+def clip_loss(
+    z0: Tensor,
+    z1: Tensor,
+    *,
+    scale: float | Tensor,
+    normalize: bool = True,
+    memory: Memory = "auto",
+    exchange: Exchange = "gather",
+) -> Tensor:
     """Two-sided InfoNCE, the mean of z0 -> z1 and z1 -> z0 (Radford et al. 2021, figure 3); z0 and z1 are [N, D].
 
     `scale` multiplies the cosines (1 / temperature) and may be a scalar tensor that learns; see `CLIPLoss`.
+    memory, exchange: see `nearfar.losses`.
     Raises ShapeError where shapes do not fit, ConfigError for a number that is not positive.
     """
     check_pair(z0, z1)
     if not isinstance(scale, Tensor) and not scale > 0:
         raise ConfigError("the scale must be positive", found=scale)
     q, k = embeddings(z0, normalize), embeddings(z1, normalize)
+    everyone = torch.ones(len(q), dtype=torch.bool, device=q.device)
+    if tiled(memory, exchange, q):
+        return anchor_mean(clip_losses(q, k, scale, exchange), everyone, "CLIP")
     counts = parallel.sizes(len(q))
     own = torch.arange(len(q), device=q.device) + parallel.offset(len(q), counts)
     forth = _info_nce_rows(q, k, parallel.gather(k, counts), own, scale)
     back = _info_nce_rows(k, q, parallel.gather(q, counts), own, scale)
-    return anchor_mean((forth + back) / 2, torch.ones_like(own, dtype=torch.bool), "CLIP")
+    return anchor_mean((forth + back) / 2, everyone, "CLIP")
 
 
 @full_precision
@@ -95,6 +118,8 @@ def nt_xent(
     temperature: float = 0.1,
     form: NTXentForm = "pair",
     normalize: bool = True,
+    memory: Memory = "auto",
+    exchange: Exchange = "gather",
 ) -> Tensor:
     """NT-Xent (Chen et al. 2020, eq. 1) for any number of views; rows with the same id are positives.
 
@@ -106,7 +131,8 @@ def nt_xent(
     - "in": -log( mean over p of t_ip / sum over all k but i of t_ik ); SupCon's L_in.
 
     Ids are compared across ranks, so use dataset indices, or leave them out. A negative id is unknown: it has no
-    positive. Raises ShapeError where shapes do not fit, ConfigError for an unknown form.
+    positive. memory, exchange: see `nearfar.losses`. Raises ShapeError where shapes do not fit, ConfigError for an
+    unknown form.
     """
     one_of("form", form, ("pair", "out", "in"))
     if ids is None:
@@ -114,9 +140,13 @@ def nt_xent(
             raise ConfigError("two-dimensional embeddings need ids", found=tuple(z.shape), fix="Pass [B, V, D] or ids.")
         ids = torch.arange(len(z), device=z.device) + parallel.offset(len(z))
     flat, ids = flatten_views(z, ids, "ids")
-    rows = world_rows(embeddings(flat, normalize), ids)
-    scale = inverse(temperature)
-    losses, valid = _pair_rows(rows, scale) if form == "pair" else supcon_rows(rows, scale, form)
+    unit, scale = embeddings(flat, normalize), inverse(temperature)
+    if tiled(memory, exchange, unit):
+        contrast = contrast_of(unit, ids, None, None, exchange)
+        losses, valid = pair_losses(contrast, scale) if form == "pair" else supcon_losses(contrast, scale, form)
+    else:
+        rows = world_rows(unit, ids)
+        losses, valid = _pair_rows(rows, scale) if form == "pair" else supcon_rows(rows, scale, form)
     return anchor_mean(losses, valid, "NT-Xent")
 
 
@@ -132,39 +162,82 @@ def _pair_rows(rows: Rows, scale: float) -> tuple[Tensor, Tensor]:
 class InfoNCE(nn.Module):
     """Module twin of `info_nce`."""
 
-    def __init__(self, *, temperature: float = 0.1, in_batch: bool = True, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        in_batch: bool = True,
+        normalize: bool = True,
+        memory: Memory = "auto",
+        exchange: Exchange = "gather",
+    ) -> None:
         super().__init__()
         self.temperature, self.in_batch, self.normalize = temperature, in_batch, normalize
+        self.memory, self.exchange = memory, exchange
 
     def forward(self, z0: Tensor, z1: Tensor, keys: Tensor | None = None) -> Tensor:
         """See `info_nce`."""
         return info_nce(
-            z0, z1, temperature=self.temperature, keys=keys, in_batch=self.in_batch, normalize=self.normalize
+            z0,
+            z1,
+            temperature=self.temperature,
+            keys=keys,
+            in_batch=self.in_batch,
+            normalize=self.normalize,
+            memory=self.memory,
+            exchange=self.exchange,
         )
 
 
 class CLIPLoss(nn.Module):
     """Module twin of `clip_loss` with a learned scale, exp(log_scale); kept at most `largest` as in the paper."""
 
-    def __init__(self, *, temperature: float = 0.07, largest: float = 100.0, normalize: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.07,
+        largest: float = 100.0,
+        normalize: bool = True,
+        memory: Memory = "auto",
+        exchange: Exchange = "gather",
+    ) -> None:
         super().__init__()
         self.largest, self.normalize = largest, normalize
+        self.memory, self.exchange = memory, exchange
         self.log_scale = nn.Parameter(torch.tensor(math.log(inverse(temperature))))
 
     def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
         """See `clip_loss`."""
         with torch.no_grad():  # on the value, not in the graph: a clamp there would stop the gradient for good
             self.log_scale.clamp_(max=math.log(self.largest))
-        return clip_loss(z0, z1, scale=self.log_scale.exp(), normalize=self.normalize)
+        scale = self.log_scale.exp()
+        return clip_loss(z0, z1, scale=scale, normalize=self.normalize, memory=self.memory, exchange=self.exchange)
 
 
 class NTXent(nn.Module):
     """Module twin of `nt_xent`."""
 
-    def __init__(self, *, temperature: float = 0.1, form: NTXentForm = "pair", normalize: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        form: NTXentForm = "pair",
+        normalize: bool = True,
+        memory: Memory = "auto",
+        exchange: Exchange = "gather",
+    ) -> None:
         super().__init__()
         self.temperature, self.form, self.normalize = temperature, form, normalize
+        self.memory, self.exchange = memory, exchange
 
     def forward(self, z: Tensor, ids: Tensor | None = None) -> Tensor:
         """See `nt_xent`."""
-        return nt_xent(z, ids, temperature=self.temperature, form=self.form, normalize=self.normalize)
+        return nt_xent(
+            z,
+            ids,
+            temperature=self.temperature,
+            form=self.form,
+            normalize=self.normalize,
+            memory=self.memory,
+            exchange=self.exchange,
+        )

@@ -21,6 +21,8 @@ from nearfar.losses._common import (
     softplus,
     world_rows,
 )
+from nearfar.losses._tiled import contrast_of, slab_rows, supcon_losses
+from nearfar.losses.core import Exchange, Memory, row_slabs, tiled
 
 SupConForm = Literal["out", "in"]
 
@@ -36,6 +38,8 @@ def supcon(
     keys: Tensor | None = None,
     key_labels: Tensor | None = None,
     normalize: bool = True,
+    memory: Memory = "auto",
+    exchange: Exchange = "gather",
 ) -> Tensor:
     """SupCon of z [N, D] with labels [N], or [B, V, D] with labels [B]; Khosla et al. 2020, eq. 2 ("out"), 3 ("in").
 
@@ -49,6 +53,7 @@ def supcon(
     weights: [N, M] >= 0, row i for anchor i, columns in the order of the gathered rows (rank order), then keys; only
         entries at positives count. An anchor whose positives all weigh nothing leaves the mean.
     keys, key_labels: [K, D] and [K], further columns but not anchors, the same on every rank (`nearfar.memory.Queue`).
+    memory, exchange: see `nearfar.losses`; pair weights cannot go round a ring.
     Labels below zero are unknown: such a row has no positive and is none; it stays in the others' denominators.
 
     Raises ShapeError where shapes do not fit, ConfigError for an unknown form or a temperature that is not positive.
@@ -60,8 +65,17 @@ def supcon(
     if keys is not None:
         check_keys(z, keys, key_labels)
         keys = embeddings(keys, normalize)
-    rows = world_rows(embeddings(flat, normalize), labels, keys, key_labels)
-    losses, valid = supcon_rows(rows, inverse(temperature), form, _checked(weights, rows))
+    unit, scale = embeddings(flat, normalize), inverse(temperature)
+    in_tiles = tiled(memory, exchange, unit, keys)
+    if in_tiles and weights is None:
+        losses, valid = supcon_losses(contrast_of(unit, labels, keys, key_labels, exchange), scale, form)
+    else:
+        rows = world_rows(unit, labels, keys, key_labels)
+        weights = _checked(weights, rows, exchange)
+        if in_tiles and weights is not None:
+            losses, valid = _weighted_slabs(rows, scale, form, weights)
+        else:
+            losses, valid = supcon_rows(rows, scale, form, weights)
     return anchor_mean(losses, valid, f"SupCon ({form})")
 
 
@@ -71,7 +85,20 @@ def supcon_rows(rows: Rows, scale: float, form: SupConForm, weights: Tensor | No
     Both forms are softplus(lse over negatives - lse over positives) plus a term among positives alone, so nothing
     cancels when one positive outweighs the rest.
     """
-    s = rows.anchors @ rows.columns.T * scale
+    return _supcon_kernel(rows.anchors @ rows.columns.T * scale, rows, form, weights)
+
+
+def _weighted_slabs(rows: Rows, scale: float, form: SupConForm, weights: Tensor) -> tuple[Tensor, Tensor]:
+    # Who has pair weights has n x m numbers anyway; slabs keep the temporaries small.
+    def kernel(s: Tensor, which: slice) -> Tensor:
+        losses, valid = _supcon_kernel(s * scale, slab_rows(rows, which), form, weights[which])
+        return torch.stack([losses, valid.to(losses)])
+
+    losses, valid = row_slabs(rows.anchors, rows.columns, kernel, 2)
+    return losses, valid.detach() > 0
+
+
+def _supcon_kernel(s: Tensor, rows: Rows, form: SupConForm, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     positive = rows.positives()
     negative = ~(positive | rows.itself())
     w = positive.to(s.dtype) if weights is None else torch.where(positive, weights, 0.0)
@@ -88,9 +115,11 @@ def supcon_rows(rows: Rows, scale: float, form: SupConForm, weights: Tensor | No
     return torch.where(valid, push + among, 0.0), valid
 
 
-def _checked(weights: Tensor | None, rows: Rows) -> Tensor | None:
+def _checked(weights: Tensor | None, rows: Rows, exchange: str) -> Tensor | None:
     if weights is None:
         return None
+    if exchange == "ring":
+        raise ConfigError("pair weights do not go round a ring", found="exchange='ring'", fix="Use exchange='gather'.")
     shape = (len(rows.anchors), len(rows.columns))
     if weights.shape != shape:
         raise ShapeError(
@@ -104,9 +133,18 @@ def _checked(weights: Tensor | None, rows: Rows) -> Tensor | None:
 class SupConLoss(nn.Module):
     """Module twin of `supcon`."""
 
-    def __init__(self, *, temperature: float = 0.1, form: SupConForm = "out", normalize: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        form: SupConForm = "out",
+        normalize: bool = True,
+        memory: Memory = "auto",
+        exchange: Exchange = "gather",
+    ) -> None:
         super().__init__()
         self.temperature, self.form, self.normalize = temperature, form, normalize
+        self.memory, self.exchange = memory, exchange
 
     def forward(
         self,
@@ -126,4 +164,6 @@ class SupConLoss(nn.Module):
             keys=keys,
             key_labels=key_labels,
             normalize=self.normalize,
+            memory=self.memory,
+            exchange=self.exchange,
         )

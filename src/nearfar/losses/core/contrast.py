@@ -1,0 +1,163 @@
+"""The core as the losses use it: rows of this rank against those of the world, near by group, in tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nearfar import parallel
+from nearfar.losses.core.engine import Plan, sweep
+from nearfar.losses.core.layout import Block, Layout, Tile, blocks, tile_rows
+from nearfar.losses.core.ring import Ring
+from nearfar.losses.core.slabs import SlabPlan, slab_sums
+from nearfar.losses.core.sums import Power, Wanted
+
+Exchange = Literal["gather", "ring"]
+
+
+class Pairs(NamedTuple):
+    """The pairs of a slab. rows [h]: this rank's row numbers; columns [w]: numbers in rank order, then keys."""
+
+    near: Tensor
+    """[h, w] bool: same group, not one thing"""
+    rows: Tensor
+    columns: Tensor
+
+
+PairKernel = Callable[[Tensor, Tensor, Pairs], Tensor]
+"""kernel(s [h, w], level [L, h], pairs) -> [Q, h], a sum over the columns of the slab"""
+
+
+class _Columns(NamedTuple):
+    """Columns sorted by group in one or, round a ring, several blocks; `numbers` as in `Pairs`."""
+
+    y: Tensor | None
+    layouts: tuple[Layout, ...]
+    numbers: tuple[Tensor, ...]
+    ring: Ring | None
+
+
+class Contrast:
+    """Rows x [n, D] of this rank against all columns, which fall into near (same group) and far (another).
+
+    Args:
+        x: rows; groups [n] int64 tell across ranks what belongs together.
+        y: [n, D], the columns, where they are not the rows themselves; row i of y has x's group i. Then a row and its
+            own column are a pair like any other, otherwise a row is neither near to nor far from itself.
+        keys, key_groups: [K, D] and [K], further columns, the same on every rank.
+        exchange: "gather" holds the columns of all ranks at once, "ring" those of one other rank at a time.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        groups: Tensor,
+        *,
+        y: Tensor | None = None,
+        keys: Tensor | None = None,
+        key_groups: Tensor | None = None,
+        exchange: Exchange = "gather",
+    ) -> None:
+        self.size = tile_rows(x.device)
+        self.counts = parallel.sizes(len(x))
+        self.order = groups.argsort(stable=True)
+        self.groups = groups[self.order]
+        self.x = x[self.order]
+        self.world = parallel.gather(groups, self.counts)
+        first = parallel.offset(len(x), self.counts)
+        self.row_numbers = self.order + first if y is None else None
+        self.parts = [self._ranks(x if y is None else y, exchange)]
+        if keys is not None and key_groups is not None:
+            self.parts.append(self._keys(keys, key_groups))
+
+    def _ranks(self, y: Tensor, exchange: Exchange) -> _Columns:
+        if len(self.counts) == 1:
+            alone = y is None or self.row_numbers is not None
+            layout = Layout(self.groups, self.groups, self.row_numbers, self.row_numbers, alone, self.size)
+            return _Columns(None if alone else y[self.order], (layout,), (self.order,), None)
+        if exchange == "ring":
+            starts = [sum(self.counts[:r]) for r in range(len(self.counts))]
+            local = [self.world[a : a + n].argsort(stable=True) for a, n in zip(starts, self.counts, strict=True)]
+            numbers = tuple(a + order for a, order in zip(starts, local, strict=True))
+            return _Columns(y[self.order], tuple(map(self._layout, numbers)), numbers, Ring(self.counts))
+        order = self.world.argsort(stable=True)
+        return _Columns(parallel.gather(y, self.counts)[order], (self._layout(order),), (order,), None)
+
+    def _layout(self, order: Tensor) -> Layout:
+        numbers = order if self.row_numbers is not None else None
+        return Layout(self.groups, self.world[order], self.row_numbers, numbers, False, self.size)
+
+    def _keys(self, keys: Tensor, key_groups: Tensor) -> _Columns:
+        order = key_groups.argsort(stable=True)
+        layout = Layout(self.groups, key_groups[order], None, None, False, self.size)
+        return _Columns(keys[order].to(self.x), (layout,), (order + len(self.world),), None)
+
+    @cached_property
+    def numbers(self) -> tuple[Tensor, Tensor]:
+        """Near and far columns of each row, int64 [n], over ranks and keys."""
+        parts = [Plan(p.layouts, Wanted(False, False, ())).counts() for p in self.parts]
+        return self._restore(torch.stack([sum(p[0] for p in parts), sum(p[1] for p in parts)])).unbind(0)  # type: ignore[list-item, return-value]
+
+    def most_near(self) -> int:
+        """The largest number of near columns that any row of any rank has."""
+        everything = torch.cat([self.world, *(p.layouts[0].columns for p in self.parts[1:])])
+        counts = everything.unique(return_counts=True)[1]  # type: ignore[no-untyped-call]
+        largest = int(counts.max()) if len(everything) else 0
+        return largest - (self.row_numbers is not None)
+
+    def sums(self, scale: float, powers: tuple[Power, ...] = (), *, linear: bool = False, near: bool = False) -> Tensor:
+        """[2 + P, n] of s = scale x y^T: sum and log-sum-exp over near columns, log-sum-exp over far ones a power."""
+        wanted = Wanted(linear, near, powers)
+        total, *others = (self._part_sums(part, scale, wanted) for part in self.parts)
+        for rows in others:
+            total = torch.cat([total[:1] + rows[:1], torch.logaddexp(total[1:], rows[1:])])
+        return self._restore(total)
+
+    def _part_sums(self, part: _Columns, scale: float, wanted: Wanted) -> Tensor:
+        x, y = self._scaled(part, scale)
+        return sweep(x, y, Plan(part.layouts, wanted, False, part.ring))[0]
+
+    def _scaled(self, part: _Columns, scale: float) -> tuple[Tensor, Tensor | None]:
+        return self.x * (math.sqrt(scale) if part.y is None else scale), part.y
+
+    def pair_sums(self, kernel: PairKernel, level: Tensor, outputs: int, scale: float, whole: int = 1) -> Tensor:
+        """[Q, n]: the kernel's sums over near columns of all kinds, with level [L, n] known of each row.
+
+        The kernel sees all columns of a group of one part at once, and pairs of other groups that share its slab.
+        """
+        level = level[:, self.order]
+        total = level.new_zeros(outputs, len(self.x))
+        for part in self.parts:
+            x, y = self._scaled(part, scale)
+            cut = tuple(blocks(self.groups, layout.columns, whole) for layout in part.layouts)
+            total = total + slab_sums(x, y, level, SlabPlan(cut, self._kernel(kernel, part), outputs, part.ring))
+        return self._restore(total)
+
+    def _kernel(self, kernel: PairKernel, part: _Columns) -> Callable[[Tensor, Tensor, Block, int], Tensor]:
+        def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
+            near, _ = part.layouts[source].masks(Tile(*b, "mixed"))
+            return kernel(s, level, Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1]))
+
+        return run
+
+    def _restore(self, sums: Tensor) -> Tensor:
+        back = torch.empty_like(self.order)
+        back[self.order] = torch.arange(len(back), device=back.device)
+        return sums[:, back]
+
+
+def two_sided(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For x and y [n, D] on one process: s_ii, and the log-sum-exp over j != i of x_i.y_j and of x_j.y_i, [n] each.
+
+    Both sides come from one pass: 4 units where two one-sided passes take 6.
+    """
+    numbers = torch.arange(len(x), device=x.device)
+    layout = Layout(numbers, numbers, None, None, False, tile_rows(x.device))
+    plan = Plan((layout,), Wanted(True, False, (Power(1.0, 1.0),)), two_sided=True)
+    rows, columns = sweep(x, y, plan)
+    return rows[0], rows[2], columns[2]

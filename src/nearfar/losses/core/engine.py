@@ -1,0 +1,137 @@
+"""The sweep over tiles: sums forward, the same tiles recomputed backward, no N x N tensor alive at any time.
+
+With N rows of d numbers and products counted in units of 2 N^2 d operations, forward and backward take
+2 units when the layout is symmetric (half a unit forward, half recomputed, one for the gradient), 4 when rows and
+columns differ, 2 for columns without a gradient in one pass (`bank`). The dense form takes 3, bound by its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nearfar.losses.core.layout import Layout, Tile
+from nearfar.losses.core.ring import Ring
+from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, shift_for
+from nearfar.losses.core.weights import ConstantWeights, OnlineWeights, Side, Weights
+
+Counts = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One layout a block of columns (one block, unless keys travel round a ring), and what is wanted of it."""
+
+    layouts: tuple[Layout, ...]
+    wanted: Wanted
+    two_sided: bool = False
+    ring: Ring | None = None
+
+    @property
+    def symmetric(self) -> bool:
+        return self.layouts[0].symmetric
+
+    def counts(self) -> Counts:
+        """Near and far columns of each row over all blocks."""
+        parts = [layout.counts() for layout in self.layouts]
+        return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
+
+    def column_counts(self) -> Counts:
+        """Near and far rows of each column of a single block."""
+        a = self.layouts[0]
+        return Layout(a.columns, a.rows, a.column_numbers, a.row_numbers, False, a.size).counts()
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a function to eager mode: torch.compile would unroll its loop over tiles."""
+    return cast(Callable[..., Any], torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+
+
+def sweep(x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Sums [2 + P, n] of s = x y^T for rows x [n, D], and of columns y [m, D] where two-sided (else [2 + P, 0]).
+
+    x and y are sorted as the plan's layouts; y is None where symmetric. Row 0 holds the sum of s over near columns,
+    row 1 their log-sum-exp, the rest one log-sum-exp of far columns a power. Differentiable in x and y.
+    """
+    return cast(tuple[Tensor, Tensor], _eager_sweep(x, y, plan))
+
+
+@uncompiled
+def _eager_sweep(x: Tensor, y: Tensor | None, plan: Plan) -> Any:
+    return _Sweep.apply(x, y, plan)
+
+
+class _Sweep(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
+        x, y = x.detach().contiguous(), None if y is None else y.detach().contiguous()
+        # Round a ring all ranks must go the same number of times, whatever their sums: online at once.
+        shift = None if plan.ring else shift_for(x, x if y is None else y, plan.wanted)
+        try:
+            rows, columns = _forward(x, y, plan, shift)
+        except UnderflowError:
+            shift = None
+            rows, columns = _forward(x, y, plan, shift)
+        ctx.plan, ctx.shift = plan, shift
+        ctx.save_for_backward(x, y, rows, columns)
+        return rows, columns
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, rows, columns = ctx.saved_tensors
+        needs_y = y is not None and ctx.needs_input_grad[1]
+        mine = Side(rows, row_grad)
+        theirs = mine if ctx.plan.symmetric else Side(columns, column_grad) if ctx.plan.two_sided else None
+        if ctx.shift is None:
+            weights: Weights = OnlineWeights(mine, theirs, ctx.plan.wanted)
+        else:
+            weights = ConstantWeights(mine, theirs, ctx.plan.wanted, ctx.shift)
+        dx, dy = _backward(x, y, ctx.plan, weights, needs_y)
+        return dx, dy, None
+
+
+def _forward(x: Tensor, y: Tensor | None, plan: Plan, shift: float | None) -> tuple[Tensor, Tensor]:
+    other = x if plan.symmetric else y if plan.two_sided else None
+    sums: Sums
+    sums = OnlineSums(x, other, plan.wanted) if shift is None else ConstantSums(x, other, plan.wanted, shift)
+    for layout, block, _ in _blocks(x if y is None else y, plan):
+        buffer = x.new_empty(layout.size * layout.size)
+        for t in layout.tiles():
+            s = _product(x, block, t, buffer)
+            sums.add(s, t, layout.masks(t) if t.kind == "mixed" else None)
+    rows = sums.result(plan.counts())
+    return rows, sums.result(plan.column_counts(), True) if plan.two_sided else rows.new_empty(len(rows), 0)
+
+
+def _backward(x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y: bool) -> tuple[Tensor, Tensor | None]:
+    dx = torch.zeros_like(x)
+    dy = dx if y is None else torch.zeros_like(y) if needs_y else None
+    for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
+        buffer = x.new_empty(layout.size * layout.size)
+        for t in layout.tiles():
+            s = _product(x, block, t, buffer)
+            w = weights.tile(s, t, layout.masks(t) if t.kind == "mixed" else None)
+            dx[t.i0 : t.i1].addmm_(w, block[t.j0 : t.j1])
+            if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
+                d_block[t.j0 : t.j1].addmm_(w.T, x[t.i0 : t.i1])
+    return dx, None if y is None else dy
+
+
+def _blocks(y: Tensor, plan: Plan, dy: Tensor | None = None) -> Iterator[tuple[Layout, Tensor, Tensor | None]]:
+    """Each layout with its columns and where their gradient goes."""
+    if plan.ring is None:
+        yield plan.layouts[0], y, dy
+        return
+    for source, (block, d_block) in plan.ring.rotate(y, dy):
+        yield plan.layouts[source], block, d_block
+
+
+def _product(x: Tensor, y: Tensor, t: Tile, buffer: Tensor) -> Tensor:
+    out = buffer[: (t.i1 - t.i0) * (t.j1 - t.j0)].view(t.i1 - t.i0, t.j1 - t.j0)
+    return torch.mm(x[t.i0 : t.i1], y[t.j0 : t.j1].T, out=out)

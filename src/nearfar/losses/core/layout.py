@@ -1,0 +1,150 @@
+"""Which pairs belong together, and how rows sorted by group fall into tiles and blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearfar.errors import ConfigError
+
+Kind = Literal["far", "near", "mixed"]
+PACK_ROWS = 64
+"""rows up to which small groups share a block: fewer blocks, at the price of pairs that are computed for nothing"""
+SLAB_ELEMENTS = 2**18
+"""elements of a slab of rows; with its temporaries it stays in the cache of one core"""
+_TILE: ContextVar[int] = ContextVar("tile", default=0)
+
+
+@contextmanager
+def tile(rows: int) -> Iterator[None]:
+    """Use tiles of `rows` x `rows` inside the block; for measuring, and for tests with few rows."""
+    if rows < 1:
+        raise ConfigError("a tile needs rows", found=rows)
+    token = _TILE.set(rows)
+    try:
+        yield
+    finally:
+        _TILE.reset(token)
+
+
+def tile_rows(device: torch.device) -> int:
+    """Rows of a tile: what `tile` set, else NEARFAR_TILE, else 512 on a CPU (1 MB of float32, a core's cache)."""
+    chosen = _TILE.get() or int(os.environ.get("NEARFAR_TILE", "0"))
+    return chosen or (512 if device.type == "cpu" else 4096)
+
+
+class Tile(NamedTuple):
+    """Rows i0:i1 against columns j0:j1; kind: no pair, every pair or some pairs are of one group."""
+
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Groups of sorted rows [n] and columns [m], and the number each has in the world (None: no pair is of one thing).
+
+    Two rows of one group are near, two of different groups far; a row and a column of the same number are one thing
+    and neither. `symmetric`: columns are the rows, and a tile stands for its mirror image too.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    row_numbers: Tensor | None
+    column_numbers: Tensor | None
+    symmetric: bool
+    size: int
+
+    def tiles(self) -> Iterator[Tile]:
+        """All tiles; of a symmetric layout those on and above the diagonal."""
+        rows = _edges(self.rows, self.size)
+        columns = rows if self.symmetric else _edges(self.columns, self.size)
+        for i, (i0, i1, first, last) in enumerate(rows):
+            for j0, j1, low, high in columns[i if self.symmetric else 0 :]:
+                yield Tile(i0, i1, j0, j1, self._kind(i0 == j0, first, last, low, high))
+
+    def _kind(self, corner: bool, first: int, last: int, low: int, high: int) -> Kind:
+        if last < low or high < first:
+            return "far"
+        twins = self.row_numbers is not None and (corner or not self.symmetric)
+        return "near" if first == last == low == high and not twins else "mixed"
+
+    def masks(self, t: Tile) -> tuple[Tensor, Tensor]:
+        """near and far of a tile, bool; one thing with itself is neither."""
+        equal = self.rows[t.i0 : t.i1, None] == self.columns[None, t.j0 : t.j1]
+        if self.row_numbers is None or self.column_numbers is None:
+            return equal, ~equal
+        twin = self.row_numbers[t.i0 : t.i1, None] == self.column_numbers[None, t.j0 : t.j1]
+        return equal & ~twin, ~equal
+
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Columns that are near and far of each row, int64 [n]. One thing must be in its own group on both sides."""
+        equal = _count(self.columns, self.rows)
+        if self.row_numbers is None or self.column_numbers is None:
+            return equal, len(self.columns) - equal
+        twin = _count(self.column_numbers.sort().values, self.row_numbers)
+        return equal - twin, len(self.columns) - equal
+
+
+def _count(values: Tensor, wanted: Tensor) -> Tensor:
+    """How often each of `wanted` is in the sorted `values`."""
+    return torch.searchsorted(values, wanted, right=True) - torch.searchsorted(values, wanted)
+
+
+def spans(n: int, size: int) -> list[tuple[int, int]]:
+    """0..n cut into pieces of `size`, the last one shorter."""
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _edges(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
+    """Spans with the first and last group of each; groups are sorted."""
+    cuts = spans(len(groups), size)
+    ends = groups[[i for i0, i1 in cuts for i in (i0, i1 - 1)]].tolist() if cuts else []
+    return [(i0, i1, ends[2 * k], ends[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
+
+
+class Block(NamedTuple):
+    """Rows i0:i1 and all columns j0:j1 that share a group with any of them."""
+
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+
+
+def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
+    """Slabs of rows [n] with their near columns [m], both sorted by group; small groups share a slab.
+
+    `whole`: rows that must stay together (patches of an image), a divisor of every group's size.
+    """
+    groups, sizes = rows.unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
+    row_ends = sizes.cumsum(0).cpu().numpy()
+    starts = torch.searchsorted(columns, groups).cpu().numpy()
+    ends = torch.searchsorted(columns, groups, right=True).cpu().numpy()
+    found: list[Block] = []
+    first, row = 0, 0
+    while first < len(row_ends):
+        by_rows = int(np.searchsorted(row_ends, row + PACK_ROWS, side="right"))
+        by_columns = int(np.searchsorted(ends, starts[first] + PACK_ROWS, side="right"))
+        last = max(first + 1, min(by_rows, by_columns))
+        found += slabs(row, int(row_ends[last - 1]), int(starts[first]), int(ends[last - 1]), whole)
+        first, row = last, int(row_ends[last - 1])
+    return found
+
+
+def slabs(i0: int, i1: int, j0: int, j1: int, whole: int = 1) -> list[Block]:
+    """Rows i0:i1 in slabs that see all columns j0:j1."""
+    height = max(32, SLAB_ELEMENTS // max(j1 - j0, 1))
+    height = max(1, height // whole) * whole
+    return [Block(i0 + a, i0 + b, j0, j1) for a, b in spans(i1 - i0, height)]

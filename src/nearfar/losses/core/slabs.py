@@ -1,0 +1,93 @@
+"""Sums over chosen pairs of a row, by any kernel: slabs of rows, recomputed backward with autograd inside the slab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from nearfar.losses.core.engine import uncompiled
+from nearfar.losses.core.layout import Block
+from nearfar.losses.core.ring import Ring
+
+Kernel = Callable[[Tensor, Tensor, Block, int], Tensor]
+"""kernel(s [h, w], level [L, h], block, source) -> [Q, h]: numbers of rows block.i0:i1 from their s with columns
+block.j0:j1 of rank `source` (0 without a ring) and from `level`, numbers known of each row"""
+
+
+@dataclass(frozen=True)
+class SlabPlan:
+    """The slabs of each block of columns, and the kernel, whose results add up over blocks of columns."""
+
+    blocks: tuple[list[Block], ...]
+    kernel: Kernel
+    outputs: int
+    ring: Ring | None = None
+
+
+def slab_sums(x: Tensor, y: Tensor | None, level: Tensor, plan: SlabPlan) -> Tensor:
+    """[Q, n]: the kernel over all slabs of s = x y^T (y None: x itself), differentiable in x, y and level [L, n].
+
+    Rows outside every slab get zeros. Extra memory: a slab and the kernel's temporaries.
+    """
+    return cast(Tensor, _eager(x, y, level, plan))
+
+
+@uncompiled
+def _eager(x: Tensor, y: Tensor | None, level: Tensor, plan: SlabPlan) -> Any:
+    return _Slabs.apply(x, y, level, plan)
+
+
+class _Slabs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor | None, level: Tensor, plan: SlabPlan) -> Tensor:
+        x, y = x.detach().contiguous(), None if y is None else y.detach().contiguous()
+        ctx.plan = plan
+        ctx.save_for_backward(x, y, level)
+        out = x.new_zeros(plan.outputs, len(x))
+        for source, columns, _ in _sources(x if y is None else y, None, plan):
+            for b in plan.blocks[source]:
+                s = x[b.i0 : b.i1] @ columns[b.j0 : b.j1].T
+                out[:, b.i0 : b.i1] += plan.kernel(s, level[:, b.i0 : b.i1], b, source)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, level = ctx.saved_tensors
+        plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]
+        dx, dlevel = torch.zeros_like(x), torch.zeros_like(level)
+        dy = dx if y is None else torch.zeros_like(y) if needs_y else None
+        for source, columns, dcolumns in _sources(x if y is None else y, dy, plan):
+            for b in plan.blocks[source]:
+                rows, keys = x[b.i0 : b.i1], columns[b.j0 : b.j1]
+                ds, dl = _slab_gradient(rows @ keys.T, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
+                dx[b.i0 : b.i1].addmm_(ds, keys)
+                dlevel[:, b.i0 : b.i1] += dl
+                if dcolumns is not None:
+                    dcolumns[b.j0 : b.j1].addmm_(ds.T, rows)
+        return dx, None if y is None else dy, dlevel, None
+
+
+def _slab_gradient(
+    s: Tensor, level: Tensor, grad: Tensor, block: Block, source: int, plan: SlabPlan
+) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        s, level = s.requires_grad_(), level.detach().requires_grad_()
+        out = plan.kernel(s, level, block, source)
+        if not out.requires_grad:
+            return torch.zeros_like(s), torch.zeros_like(level)
+        ds, dl = torch.autograd.grad(out, (s, level), grad, allow_unused=True, materialize_grads=True)
+    return ds, dl
+
+
+def _sources(y: Tensor, dy: Tensor | None, plan: SlabPlan) -> Any:
+    if plan.ring is None:
+        yield 0, y, dy
+        return
+    for source, (block, d_block) in plan.ring.rotate(y, dy):
+        yield source, block, d_block

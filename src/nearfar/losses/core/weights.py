@@ -1,0 +1,100 @@
+"""The other way: from gradients of the sums to the gradient of a tile of s."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from nearfar.losses.core.layout import Tile
+from nearfar.losses.core.sums import Masks, Wanted, nothing, raised
+
+
+class Side(NamedTuple):
+    """Log-sum-exps [2 + P, n] of one side's rows and the gradients of the loss in them."""
+
+    lse: Tensor
+    grad: Tensor
+
+
+class Weights(Protocol):
+    """`tile` turns a tile of s into the gradient of the loss in it."""
+
+    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+        """[i1 - i0, j1 - j0]; s is overwritten."""
+
+
+class ConstantWeights:
+    """exp(p (s - m)) times a factor of the row plus a factor of the column: one exponential serves both sides."""
+
+    def __init__(self, rows: Side, columns: Side | None, wanted: Wanted, shift: float) -> None:
+        self.wanted, self.shift = wanted, shift
+        self.rows = self._factors(rows)
+        self.columns = self.rows if columns is rows else None if columns is None else self._factors(columns)
+
+    def _factors(self, side: Side) -> Tensor:
+        powers = side.lse.new_tensor([0.0, 1.0, *(p.exponent for p in self.wanted.powers)])[:, None]
+        slopes = side.lse.new_tensor([1.0, 1.0, *(p.slope for p in self.wanted.powers)])[:, None]
+        scale = (powers * self.shift - side.lse).exp()
+        scale[0] = 1.0
+        return torch.where(side.lse > nothing(side.lse.dtype) / 2, side.grad * slopes * scale, 0.0)
+
+    def _factor(self, k: int, t: Tile) -> Tensor:
+        rows = self.rows[k, t.i0 : t.i1, None]
+        return rows if self.columns is None else rows + self.columns[k, None, t.j0 : t.j1]
+
+    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+        if self.shift:
+            s.sub_(self.shift)
+        if t.kind == "far":
+            return self._far(s, t)
+        near = self._near(s.clone() if masks else s, t)
+        if masks is None:
+            return near
+        return near.masked_fill_(~masks[0], 0.0).add_(self._far(s, t).masked_fill_(~masks[1], 0.0))
+
+    def _near(self, u: Tensor, t: Tile) -> Tensor:
+        if not self.wanted.near:
+            return self._factor(0, t).expand_as(u).clone()
+        u = u.exp_().mul_(self._factor(1, t))
+        return u.add_(self._factor(0, t)) if self.wanted.linear else u
+
+    def _far(self, u: Tensor, t: Tile) -> Tensor:
+        sloped = [k for k, p in enumerate(self.wanted.powers, 2) if p.slope]
+        if not sloped:
+            return u.zero_()
+        if len(sloped) == 1:
+            return u.mul_(self.wanted.powers[sloped[0] - 2].exponent).exp_().mul_(self._factor(sloped[0], t))
+        total = torch.zeros_like(u)
+        for k, e in enumerate(raised(u, self.wanted.powers), 2):
+            total.addcmul_(e, self._factor(k, t).expand_as(e))
+        return total
+
+
+class OnlineWeights:
+    """exp(p s - lse) of the row times the row's gradient, and the same of the column: no exponent above zero."""
+
+    def __init__(self, rows: Side, columns: Side | None, wanted: Wanted) -> None:
+        self.rows, self.columns, self.wanted = rows, columns, wanted
+
+    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+        total = self._side(self.rows, s, slice(t.i0, t.i1), t, masks)
+        if self.columns is not None:
+            turned = None if masks is None else (masks[0].T, masks[1].T)
+            total += self._side(self.columns, s.T, slice(t.j0, t.j1), t, turned).T
+        return total
+
+    def _side(self, side: Side, s: Tensor, where: slice, t: Tile, masks: Masks | None) -> Tensor:
+        lse, grad = side.lse[:, where, None], side.grad[:, where, None]
+        total = torch.zeros_like(s)
+        if t.kind != "far":
+            near = grad[0].expand_as(s)
+            if self.wanted.near:
+                near = near + (s - lse[1]).exp_().mul_(grad[1])
+            total += near if masks is None else near.masked_fill(~masks[0], 0.0)
+        if t.kind != "near":
+            for k, power in enumerate(self.wanted.powers, 2):
+                far = (s * power.exponent).sub_(lse[k]).exp_().mul_(grad[k] * power.slope)
+                total += far if masks is None else far.masked_fill_(~masks[1], 0.0)
+        return total
