@@ -117,6 +117,15 @@ def test_a_defect_without_a_mask_takes_no_part_in_the_pixel_measures() -> None:
     assert report["pixel_auroc"]["value"] == pytest.approx(pixel_auroc(found.maps[:-1], found.masks[:-1]))
 
 
+def test_resamples_that_miss_the_only_mask_leave_the_interval() -> None:
+    found = world()
+    masks = found.masks.copy()
+    masks[11:] = False
+    report = detection_report(Detection(found.score, found.anomalous, found.maps, masks), resamples=200)
+    for name in ("pixel_auroc", "aupro"):
+        assert 0 < report[name]["low"] <= report[name]["high"] < 1
+
+
 @pytest.mark.parametrize("anomalous", [[True, True], [False, False]])
 def test_one_kind_of_image_is_refused(anomalous: list[bool]) -> None:
     with pytest.raises(DataError, match=r"none is (normal|anomalous)"):

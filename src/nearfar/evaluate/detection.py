@@ -187,7 +187,9 @@ def _areas(levels: _Levels, counts: FloatArray, limit: float = 1.0) -> FloatArra
 
 def _curve_area(normal: FloatArray, anomalous: FloatArray, limit: float) -> FloatArray:
     x, y = (np.pad(np.cumsum(w, axis=1), ((0, 0), (1, 0))) for w in (normal, anomalous))
-    x, y = x / x[:, -1:], y / y[:, -1:]
+    with np.errstate(invalid="ignore"):
+        # A resample without any masked defect is NaN, and leaves the interval.
+        x, y = x / x[:, -1:], y / y[:, -1:]
     step, rise = np.diff(x), np.diff(y)
     # The part of each step that lies below the limit: a trapezoid cut off at the limit.
     part = np.clip(limit - x[:, :-1], 0, step)
