@@ -18,6 +18,7 @@ from evidential_oracle import principled_oracle
 
 from nearfar import parallel
 from nearfar.losses import (
+    HCL,
     CLIPLoss,
     EvidentialLoss,
     InfoNCE,
@@ -25,6 +26,7 @@ from nearfar.losses import (
     SupConLoss,
     clip_loss,
     evidential,
+    hcl,
     info_nce,
     nt_xent,
     supcon,
@@ -136,6 +138,23 @@ def _supervised_oracle(form: str, weighted: bool = False, keys: bool = False) ->
         return float(np.mean(losses))
 
     return oracle
+
+
+def _hcl_oracle(b: LossBatch) -> float:
+    """beta 1, tau_plus 0.1."""
+    z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
+    t, n = np.exp(z @ z.T / b.temperature), len(b.labels) * b.z.shape[1]
+    losses = []
+    for i in range(n):
+        positives = [j for j in range(n) if j != i and y[i] >= 0 and y[j] == y[i]]
+        rivals = [j for j in range(n) if j != i and j not in positives]
+        if not positives or not rivals:
+            continue
+        hard = sum(t[i, k] ** 2 for k in rivals) / sum(t[i, k] for k in rivals)
+        least = math.exp(-1 / b.temperature)
+        far = [len(rivals) * max((hard - 0.1 * t[i, p]) / 0.9, least) for p in positives]
+        losses.append(float(np.mean([math.log1p(f / t[i, p]) for f, p in zip(far, positives, strict=True)])))
+    return float(np.mean(losses))
 
 
 # Calls
@@ -289,6 +308,7 @@ TILED = [
         )
         for form in ("pair", "out", "in")
     ),
+    in_tiles("hcl", _hcl_oracle, True, lambda b, **o: hcl(b.z, b.labels, temperature=b.temperature, **o), **COUNTED),
     *_tiled_supervised("out"),
     *_tiled_supervised("in"),
 ]
@@ -325,6 +345,14 @@ LOSS_CASES: list[LossCase] = [
     *(_nt_xent(form) for form in ("pair", "out", "in")),
     *_supcon("out"),
     *_supcon("in"),
+    LossCase(
+        "hcl",
+        lambda b: hcl(b.z, b.labels, temperature=b.temperature),
+        lambda b: HCL(temperature=b.temperature)(b.z, b.labels),
+        _hcl_oracle,
+        labelled=True,
+        skips=COUNTED,
+    ),
     *EVIDENTIAL,
     *TILED,
 ]

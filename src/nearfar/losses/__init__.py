@@ -3,13 +3,20 @@
 All of them: embeddings of any scale (normalised inside), float32 or better whatever the autocast, exact over ranks
 with any row counts. With a process group each rank returns its share, whose average over ranks is the loss of the
 joined batch; the shares may be larger or smaller than it.
+
+memory: "dense" keeps matrices of all pairs, "tiled" computes them in tiles, forward and again backward, in memory
+    linear in the rows (docs/core.md); "auto" chooses by size. The numbers are the same.
+exchange: how rows meet those of other ranks: "gather" holds all ranks' rows at once, "ring" passes them round, so that
+    a rank holds those of one other at a time; always in tiles, with the same gradient.
 """
 
 from nearfar.losses.evidential import EvidentialLoss, evidential
+from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
 from nearfar.losses.supcon import SupConLoss, supcon
 
 __all__ = [
+    "HCL",
     "CLIPLoss",
     "EvidentialLoss",
     "InfoNCE",
@@ -17,6 +24,7 @@ __all__ = [
     "SupConLoss",
     "clip_loss",
     "evidential",
+    "hcl",
     "info_nce",
     "nt_xent",
     "supcon",
