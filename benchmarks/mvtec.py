@@ -1,6 +1,6 @@
 """One-class anomaly detection on MVTec AD "transistor", 128 x 128: what the contrast of places is worth.
 
-    python benchmarks/mvtec.py                 # training and scoring: at most 15 minutes on two CPU cores
+    python benchmarks/mvtec.py                 # training and scoring: about 5 minutes of one CPU core
 
 213 normal training images, 36 normal and 40 defective test images with masks. The encoder (nano_cnn, 0.7 million
 parameters) starts from random weights and learns as the preset `patches` does: the same place of normal images is
@@ -20,8 +20,11 @@ How choices were made: with a prototype of the method, on 40 of the normal train
 other 173, with defects pasted on them that are made otherwise than those of the training (part missing, moved or
 turned, a lead cut or bent, case damaged). There 600 steps raised image AUROC from .853 to .936 and pixel AUROC from
 .899 to .942 (stages; patches: .837 to .936 and .913 to .973); grid, shrinkage and smoothing made little difference.
-No test image was used in training. The prototype's test figures were looked at for one training (image AUROC .931 to
-.944, pixel AUROC .966 to .975 over those settings), after the choices; nothing was changed because of them.
+No test image was used in training. The test set was looked at four times during development, which is part of the
+figures: the untrained encoder; the prototype (image AUROC .931 to .944, pixel AUROC .966 to .975 over grid, shrinkage
+and smoothing); this script with 600 steps, stride 2 and defects on the sublattice alone (.912, .973; z-score .859,
+.851); and, after that, as it stands: 900 steps, which the time allows, stride 3, which is faster, and all cells of the
+defects. One seed; the spread over seeds was not measured.
 Writes benchmarks/results/mvtec.json.
 """
 
@@ -78,9 +81,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=SHARED / "data" / "mvtec_transistor_128")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=RESULTS)

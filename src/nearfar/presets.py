@@ -58,7 +58,7 @@ PRESETS: dict[str, Preset] = {
             "encoder.name": "nano_cnn",
             "encoder.size": 128,
             "train.batch_size": 16,
-            "train.epochs": 60,
+            "train.epochs": 70,
             "train.weight_decay": 0.02,
         },
     ),
