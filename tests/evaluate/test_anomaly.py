@@ -101,10 +101,10 @@ def test_a_trained_run_is_scored_by_its_patches(tmp_path: Path, overrides: Calla
 
 
 @pytest.mark.slow
-def test_real_defects_are_found_by_an_untrained_encoder(
+def test_real_defects_are_found_after_one_epoch(
     tmp_path: Path, shared_data: Path, overrides: Callable[[Path], dict[str, object]]
 ) -> None:
-    """Fifteen steps only: the figures of a whole training are printed by benchmarks/mvtec.py."""
+    """One epoch only: the figures of a whole training are printed by benchmarks/mvtec.py."""
     root = shared_data / "mvtec_transistor_128"
     short = {"data.splits": (0.9, 0.0, 0.1), "train.epochs": 1, "train.batch_size": 16, "train.lr": 1e-4}
     torch.manual_seed(0)
