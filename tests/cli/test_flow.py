@@ -162,3 +162,15 @@ def test_truncated_encoder_is_named(run: Path, tmp_path: Path, capsys: pytest.Ca
     (copy / "encoder.safetensors").write_bytes((copy / "encoder.safetensors").read_bytes()[:100])
     assert main(["export", str(copy), "-o", str(tmp_path / "x.safetensors")]) == 3
     assert "encoder.safetensors" in capsys.readouterr().err
+
+
+def test_a_small_folder_works_with_the_default_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nearfar.data.readers import READERS
+
+    root = READERS["folder"].write_example(tmp_path / "images", count=40, size=32)
+    at = SMALL.index("--train.batch-size")
+    small = SMALL[:at] + SMALL[at + 2 :]
+    small[small.index("--train.epochs") + 1] = "1"
+    arguments = ["train", "simclr", "--data.root", str(root), "--run", str(tmp_path / "run"), "--no-eval", *small]
+    assert main(arguments) == 0
+    assert "nearfar: note: train.batch_size 256 exceeds the" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 
 from nearfar.errors import NearfarError
@@ -36,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     show_traceback = "--traceback" in args
     args = [a for a in args if a != "--traceback"]
     try:
-        return _dispatch(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            return _dispatch(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
     except BaseException as error:
@@ -84,6 +87,13 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, PermissionError):
         return _say(f"no permission: {error.filename}. Change its permissions or choose another folder.", 1)
     return _say(f"{type(error).__name__}: {error} (--traceback shows where)", 1)
+
+
+def _note(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+    # Python's own form shows a path and a line of source, which help no user of a command; other packages' warnings
+    # (deprecations, versions) concern developers.
+    if category is UserWarning and "nearfar" in filename:
+        print(f"nearfar: note: {message}", file=sys.stderr)
 
 
 def _say(message: str, status: int) -> int:

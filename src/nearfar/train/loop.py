@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,20 @@ def fit(
         ConfigError: bad values, a folder with files in it. ResumeError: nothing to resume, or a changed configuration.
         DataError: from the reader. NonFiniteError: `max_nonfinite` bad steps in a row. NearfarError: disk full.
     """
+    configio.check(config)
+    # Read before the run folder is touched: bad data leaves nothing behind.
+    config = _fitting(config, len(open_dataset(config.data, "train")))
     return _launch(partial(_from_config, config), config, run, resume, allow_changes, progress)
+
+
+def _fitting(config: RunConfig[Any], samples: int) -> RunConfig[Any]:
+    """With a batch that a small data set can fill: the default is made for thousands of images."""
+    wanted, devices = config.train.batch_size, config.train.devices * config.train.nodes
+    largest = samples // devices * devices
+    if wanted <= largest or largest == 0:
+        return config
+    warnings.warn(f"train.batch_size {wanted} exceeds the {samples} training samples; {largest} is used", stacklevel=3)
+    return replace(config, train=replace(config.train, batch_size=largest))
 
 
 def fit_method(
