@@ -265,6 +265,42 @@ def in_tiles(
     return LossCase(f"{name}[tiled]", function, round_a_ring, oracle, labelled, UNCOMPILED | skips)
 
 
+def _tiled_evidential(
+    name: str,
+    oracle: Callable[[LossBatch], float] | None = None,
+    *,
+    skips: dict[str, str],
+    keys: bool = False,
+    ring: bool = True,
+    progress: float = 0.3,
+    **options: Any,
+) -> LossCase:
+    def call(b: LossBatch, memory: str = "auto", exchange: str = "gather") -> Tensor:
+        bank = {"keys": b.keys, "key_labels": b.key_labels} if keys else {}
+        chosen = {"memory": memory, "exchange": exchange} if ring else {"memory": "tiled"}
+        loss = EvidentialLoss(temperature=b.temperature, **options, **chosen)
+        return loss(b.z, b.labels, b.uid, progress=progress, **bank)
+
+    return in_tiles(f"evidential[{name}]", oracle, True, call, **skips)
+
+
+TILED_EVIDENTIAL = [
+    _tiled_evidential("principled", principled_oracle(progress=0.3), skips=STOPPED | COUNTED),
+    _tiled_evidential(
+        "gamma 0", principled_oracle(progress=0.3, gamma=0.0, margin=0.5), skips=STOPPED, gamma=0.0, margin=0.5
+    ),
+    _tiled_evidential(
+        "keys,balanced",
+        principled_oracle(progress=0.3, keys=True, balanced=True),
+        skips=STOPPED | COUNTED,
+        keys=True,
+        class_balanced=True,
+    ),
+    _tiled_evidential("log_likelihood_ratio,keys", skips=STOPPED | COUNTED, keys=True, evidence="log_likelihood_ratio"),
+    _tiled_evidential("reference evidence", skips=STOPPED | COUNTED, ring=False, evidence="reference"),
+]
+
+
 def _nce(b: LossBatch, **options: Any) -> Tensor:
     return info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, **options)
 
@@ -311,6 +347,7 @@ TILED = [
     in_tiles("hcl", _hcl_oracle, True, lambda b, **o: hcl(b.z, b.labels, temperature=b.temperature, **o), **COUNTED),
     *_tiled_supervised("out"),
     *_tiled_supervised("in"),
+    *TILED_EVIDENTIAL,
 ]
 
 LOSS_CASES: list[LossCase] = [

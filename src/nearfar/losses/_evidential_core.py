@@ -41,7 +41,7 @@ def anchor_losses(anchors: Tensor, columns: Tensor, cosine: Tensor, problem: Pro
         losses, valid = [anchors.new_zeros(0)], [torch.zeros(0, dtype=torch.bool, device=anchors.device)]
         for start in range(0, len(anchors), problem.block):
             rows = slice(start, start + problem.block)
-            part, holds, cosine[rows] = _block(cosine[rows], rows, problem)
+            part, holds, cosine[rows] = block_losses(cosine[rows], rows, problem)
             losses.append(part)
             valid.append(holds)
     # A term of value zero whose gradient is that of the losses: sum over j of gradient_ij d(a_i . c_j).
@@ -50,7 +50,7 @@ def anchor_losses(anchors: Tensor, columns: Tensor, cosine: Tensor, problem: Pro
     return torch.cat(losses) + (linear - linear.detach()), torch.cat(valid)
 
 
-def _block(cosine: Tensor, rows: slice, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+def block_losses(cosine: Tensor, rows: slice, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Losses [r], validity [r] and d losses / d cosine [r, m] of a block of r rows."""
     masks = problem.masks(rows)
     weights = problem.weigh(cosine, rows, masks)

@@ -93,15 +93,21 @@ def pair_statistics(
         part = slice(start, start + block)
         near, far = masks(part).strong, masks(part).negative
         x = cosine[part]
-        sums = sums + torch.stack([_moments(x, near, spread), _moments(x, far, spread)])
-    count, first, second = parallel.global_sum(sums).unbind(1)
+        sums = sums + torch.stack([moments(x, near, spread), moments(x, far, spread)])
+    return statistics_of(parallel.global_sum(sums))
+
+
+def statistics_of(sums: Tensor) -> PairStatistics:
+    """From number, sum and sum of squares [2, 3] of the cosines of strong and of negative pairs of all ranks."""
+    count, first, second = sums.unbind(1)
     mean = first / count.clamp(min=1)
     std = (second / count.clamp(min=1) - mean**2).clamp(min=0).sqrt()
     mean = torch.where(count > 0, mean, torch.tensor([1.0, 0.0]).to(mean))
     return PairStatistics(ev.Gaussian(mean[0], std[0]), ev.Gaussian(mean[1], std[1]))
 
 
-def _moments(x: Tensor, mask: Tensor, spread: bool) -> Tensor:
+def moments(x: Tensor, mask: Tensor, spread: bool) -> Tensor:
+    """Number, sum and (where `spread`) sum of squares of x [n, m] inside the mask, [3] in double."""
     # Rows are summed in x's precision and then in double: a batch has millions of pairs.
     inside = x * mask
     second = (inside * inside).sum(1) if spread else inside.new_zeros(1)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from nearfar.errors import ConfigError
 from nearfar.losses._common import full_precision, inverse, one_of
+from nearfar.losses._evidential_tiled import batch_statistics
 from nearfar.losses._opinion_weights import PairStatistics, pair_masks, pair_statistics
-from nearfar.losses.evidential_principled import pair_opinions, prepare, principled
+from nearfar.losses.core import tiled
+from nearfar.losses.evidential_principled import checked, gathered, pair_opinions, principled
 from nearfar.losses.evidential_reference import later, reference
 from nearfar.spatial.evidence import Gaussian
 
@@ -45,7 +47,8 @@ def evidential(
         "reference": the published code, with prior_weight, self_is_negative, detach_beta, curriculum, rank_scope, eps;
             see `nearfar.losses.evidential_reference.reference`.
         "later": the authors' rewrite, with variant (five ablations), prior_weight, eps; see `...reference.later`.
-    All take normalize=True. Embeddings of any scale and dtype; similarities in float32 or better.
+    All take normalize=True, memory and exchange (see `nearfar.losses`). Embeddings of any scale and dtype;
+    similarities in float32 or better.
 
     Anchors without a positive (or without a negative) leave the mean; none in the world gives a zero with a graph and a
     warning. Exact over ranks of any batch sizes. Labels below zero are unknown. Raises ShapeError where shapes do not
@@ -116,6 +119,9 @@ class EvidentialLoss(nn.Module):
 
 @full_precision
 def _batch_statistics(z: Tensor, labels: Tensor, ids: Tensor | None, *, normalize: bool) -> Any:
-    rows = prepare(z, labels, ids, normalize=normalize)
+    inputs = checked(z, labels, ids, normalize=normalize)
+    if tiled("auto", "gather", inputs.x) and inputs.one_label_an_image():
+        return batch_statistics(inputs, True, "gather")
+    rows = gathered(inputs)
     whole = max(1, len(rows.anchors))
     return pair_statistics(rows.anchors @ rows.columns.T, lambda part: pair_masks(rows, part), whole)

@@ -19,6 +19,7 @@ from nearfar.losses._common import (
     world_rows,
 )
 from nearfar.losses._evidential_core import Problem, anchor_losses
+from nearfar.losses._evidential_tiled import NO_IMAGE, Inputs, class_blocks, fits, whole_rows
 from nearfar.losses._opinion_weights import (
     Curriculum,
     ImageRows,
@@ -33,6 +34,7 @@ from nearfar.losses._opinion_weights import (
     pair_statistics,
     weigher,
 )
+from nearfar.losses.core import Exchange, Memory, tiled
 from nearfar.spatial.opinions import Opinion
 
 NAME = "Evidential"
@@ -58,6 +60,8 @@ def principled(
     keys: Tensor | None = None,
     key_labels: Tensor | None = None,
     normalize: bool = True,
+    memory: Memory = "auto",
+    exchange: Exchange = "gather",
 ) -> Tensor:
     """The principled evidential loss; see `nearfar.losses.evidential` for the arguments common to all modes.
 
@@ -79,24 +83,43 @@ def principled(
     neighbours: k of the evidence "neighbourhood"; matches: all or best pairs of patches.
     statistics: running `PairStatistics` in place of the batch's (`EvidentialLoss` keeps them).
     keys, key_labels: [K, D] and [K], further columns that are no anchors, the same on every rank.
+    memory, exchange: see `nearfar.losses`. In tiles, "neighbourhood" is refused; "patches", "reference" and images
+        with rows of different labels go slab by slab of whole rows, and round a ring not at all.
     """
     settings = OpinionSettings(evidence, margin, kappa, prior_weight, neighbours, matches)
     scale, a = inverse(temperature), base_rate(progress, curriculum)
     if not gamma >= 0:
         raise ConfigError("gamma must not be negative", found=gamma)
-    rows = prepare(z, labels, ids, keys, key_labels, normalize)
+    inputs = checked(z, labels, ids, keys, key_labels, normalize)
     patches = z.shape[1] if z.dim() == 3 else 1
-    block = block_rows(len(rows.columns), patches if evidence == "patches" else 1, z.device)
+    memory = "dense" if memory == "auto" and evidence == "neighbourhood" and exchange == "gather" else memory
+    if not tiled(memory, exchange, inputs.x, keys):
+        losses, valid = _dense(gathered(inputs), settings, statistics, scale, a, gamma, patches)
+    elif fits(inputs, settings, exchange):
+        losses, valid = class_blocks(inputs, settings, statistics, scale, a, gamma, exchange)
+    else:
+        losses, valid = whole_rows(gathered(inputs), settings, statistics, scale, a, gamma, patches)
+    return class_mean(losses, valid, inputs.labels) if class_balanced else anchor_mean(losses, valid, NAME)
+
+
+def _dense(
+    rows: ImageRows,
+    settings: OpinionSettings,
+    statistics: PairStatistics | None,
+    scale: float,
+    a: float,
+    gamma: float,
+    patches: int,
+) -> tuple[Tensor, Tensor]:
+    block = block_rows(len(rows.columns), patches if settings.evidence == "patches" else 1, rows.anchors.device)
     masks = _remembered(rows)
     with torch.no_grad():
         cosine = rows.anchors @ rows.columns.T
         known = statistics
         if known is None and needs_statistics(settings):
-            known = pair_statistics(cosine, masks, block, spread=evidence == "log_likelihood_ratio")
+            known = pair_statistics(cosine, masks, block, spread=settings.evidence == "log_likelihood_ratio")
         weigh = weigher(rows, settings, known, patches, a)
-    problem = Problem(masks, weigh, scale, gamma, block)
-    losses, valid = anchor_losses(rows.anchors, rows.columns, cosine, problem)
-    return class_mean(losses, valid, rows.labels) if class_balanced else anchor_mean(losses, valid, NAME)
+    return anchor_losses(rows.anchors, rows.columns, cosine, Problem(masks, weigh, scale, gamma, block))
 
 
 def _remembered(rows: ImageRows) -> Callable[[slice], PairMasks]:
@@ -111,35 +134,47 @@ def _remembered(rows: ImageRows) -> Callable[[slice], PairMasks]:
     return masks
 
 
-def prepare(
+def prepare(z: Tensor, labels: Tensor, ids: Tensor | None, normalize: bool = True) -> ImageRows:
+    """Flatten views and gather over ranks, with the image of every row and column (default: its own)."""
+    return gathered(checked(z, labels, ids, normalize=normalize))
+
+
+def checked(
     z: Tensor,
     labels: Tensor,
     ids: Tensor | None,
     keys: Tensor | None = None,
     key_labels: Tensor | None = None,
     normalize: bool = True,
-) -> ImageRows:
-    """Flatten views and gather over ranks, with the image of every row and column (default: its own)."""
+) -> Inputs:
+    """Flatten views; every leading row is an image of its own without ids."""
     if ids is None:
         ids = torch.arange(len(z), device=z.device) + parallel.offset(len(z))
     flat, row_labels = flatten_views(z, labels)
     row_ids = flatten_views(z, ids, "ids")[1]
     if (keys is None) != (key_labels is None):
         raise ConfigError("keys and key_labels come together", found="one of the two", fix="Pass both or neither.")
-    column_ids = parallel.gather(row_ids)
-    if keys is not None:
+    if keys is not None and key_labels is not None:
         check_keys(z, keys, key_labels)
-        keys = embeddings(keys, normalize)
-        none = torch.iinfo(torch.int64).min  # keys are other images, whatever their ids were
-        column_ids = torch.cat([column_ids, torch.full((len(keys),), none, device=z.device)])
-    rows = world_rows(embeddings(flat, normalize), row_labels, keys, key_labels)
-    return ImageRows(rows.anchors, rows.labels, rows.columns, rows.column_labels, rows.own, row_ids, column_ids)
+        keys, key_labels = embeddings(keys, normalize), key_labels.to(row_labels)
+    return Inputs(embeddings(flat, normalize), row_labels, row_ids, keys, key_labels)
+
+
+def gathered(inputs: Inputs) -> ImageRows:
+    """The rows against all columns. Keys are other images, whatever their ids were."""
+    column_ids = parallel.gather(inputs.ids)
+    if inputs.keys is not None:
+        column_ids = torch.cat([column_ids, column_ids.new_full((len(inputs.keys),), NO_IMAGE)])
+    rows = world_rows(inputs.x, inputs.labels, inputs.keys, inputs.key_labels)
+    return ImageRows(rows.anchors, rows.labels, rows.columns, rows.column_labels, rows.own, inputs.ids, column_ids)
 
 
 def class_mean(losses: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
     """Mean over the classes of all ranks of the mean over their valid anchors."""
     everywhere = parallel.gather(torch.where(valid, labels, torch.iinfo(torch.int64).min))
-    size = (labels[:, None] == everywhere[None]).sum(1).clamp(min=1).to(losses.dtype)
+    everywhere = everywhere.sort().values
+    size = torch.searchsorted(everywhere, labels, right=True) - torch.searchsorted(everywhere, labels)
+    size = size.clamp(min=1).to(losses.dtype)
     share = torch.where(valid, 1 / size, 0.0)
     classes = parallel.global_sum(share.sum())
     mean = anchor_mean(losses * share, valid, NAME)
