@@ -297,6 +297,17 @@ TILED_EVIDENTIAL = [
         class_balanced=True,
     ),
     _tiled_evidential("log_likelihood_ratio,keys", skips=STOPPED | COUNTED, keys=True, evidence="log_likelihood_ratio"),
+    _tiled_evidential("reference", skips={}, ring=False, mode="reference", progress=0.0),
+    _tiled_evidential(
+        "reference,class",
+        skips=COUNTED,
+        ring=False,
+        mode="reference",
+        rank_scope="class",
+        eps=None,
+        self_is_negative=False,
+    ),
+    _tiled_evidential("later", skips=COUNTED, ring=False, mode="later"),
     _tiled_evidential("reference evidence", skips=STOPPED | COUNTED, ring=False, evidence="reference"),
 ]
 
