@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from typing import Any
 
 from nearfar.errors import NearfarError
 
@@ -89,7 +90,7 @@ def _explain(error: BaseException) -> int:
     return _say(f"{type(error).__name__}: {error} (--traceback shows where)", 1)
 
 
-def _note(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+def _note(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
     # Python's own form shows a path and a line of source, which help no user of a command; other packages' warnings
     # (deprecations, versions) concern developers.
     if category is UserWarning and "nearfar" in filename:

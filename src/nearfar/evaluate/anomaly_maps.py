@@ -79,7 +79,7 @@ class GaussianField:
         basis = _basis(features.shape[1])
         cells = _by_place(features, basis)
         mean = cells.mean(1, keepdim=True)
-        return cls(mean, torch.cat([_factor(part, shrinkage) for part in (cells - mean).split(_PLACES)]), basis)
+        return cls(mean, torch.cat([_factor(part, shrinkage) for part in _chunks(cells - mean)]), basis)
 
     def distance(self, features: Tensor) -> Tensor:
         """Mahalanobis distance over sqrt(D) of features [n, D, h, w] from normal at their place: [n, h, w].
@@ -90,7 +90,7 @@ class GaussianField:
         if features.ndim != 4 or (features.shape[1], features.shape[2] * features.shape[3]) != shape:
             raise ShapeError("features of another kind than fitted", found=tuple(features.shape), expected=shape)
         centred = _by_place(features, self.basis) - self.mean
-        parts = zip(self.factor.split(_PLACES), centred.split(_PLACES), strict=True)
+        parts = zip(_chunks(self.factor), _chunks(centred), strict=True)
         whitened = [torch.linalg.solve_triangular(f, c.transpose(1, 2), upper=False) for f, c in parts]
         length = torch.cat([w.square().mean(1) for w in whitened]).sqrt()
         return length.T.unflatten(1, features.shape[2:])  # type: ignore[no-untyped-call,no-any-return]
@@ -107,7 +107,7 @@ def anomaly_maps(features: Features, normal: SampleDataset, test: SampleDataset)
 
 def image_scores(maps: Maps) -> NDArray[np.float64]:
     """[n, H, W] -> [n]: the highest value of each map, because a defect may be small."""
-    return maps.reshape(len(maps), -1).max(axis=1).astype(np.float64)
+    return np.asarray(maps.reshape(len(maps), -1).max(axis=1), dtype=np.float64)
 
 
 def extract(features: Features, dataset: SampleDataset, batch_size: int = 32) -> Tensor:
@@ -122,9 +122,14 @@ def upsample(distance: Tensor, size: int) -> Maps:
     return cast(Maps, gaussian_filter(large.numpy(), (0, size / 64, size / 64)).astype(np.float32))
 
 
+def _chunks(places: Tensor) -> tuple[Tensor, ...]:
+    """Of _PLACES places each, so that the covariances of few places exist at a time."""
+    return cast(tuple[Tensor, ...], places.split(_PLACES))  # type: ignore[no-untyped-call]
+
+
 def _by_place(features: Tensor, basis: Tensor) -> Tensor:
     """[n, features, h, w] -> [h * w, n, D]."""
-    return features.flatten(2).permute(2, 0, 1) @ basis
+    return cast(Tensor, features.flatten(2).permute(2, 0, 1) @ basis)
 
 
 def _basis(width: int) -> Tensor:

@@ -162,8 +162,11 @@ def _weighted_levels(maps: NDArray[np.floating], normal: BoolArray, anomalous: F
     # With every distinct value a level of its own, a table by image would not fit; the images are then joined.
     images = 1 if exact else len(maps)
     cell = level if exact else level + np.repeat(np.arange(images), level.size // images) * count
-    sums = [np.bincount(cell, weights=w.ravel(), minlength=images * count) for w in (normal, anomalous)]
-    return _Levels(sums[0].reshape(images, count), sums[1].reshape(images, count))
+    sums = [
+        np.asarray(np.bincount(cell, weights=w.ravel(), minlength=images * count), float).reshape(images, count)
+        for w in (normal, anomalous)
+    ]
+    return _Levels(*sums)
 
 
 def _level_of(score: NDArray[np.floating], exact: bool) -> tuple[NDArray[np.intp], int]:
