@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses._common import full_precision
-from nearfar.losses.evidential import evidential
 from nearfar.losses._published_tiled import ranks
+from nearfar.losses.evidential import evidential
 from nearfar.losses.evidential_principled import prepare
 from nearfar.losses.evidential_reference import uncertainty
 
