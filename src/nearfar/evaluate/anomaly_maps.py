@@ -129,14 +129,14 @@ def _chunks(places: Tensor) -> tuple[Tensor, ...]:
 
 def _by_place(features: Tensor, basis: Tensor) -> Tensor:
     """[n, features, h, w] -> [h * w, n, D]."""
-    return cast(Tensor, features.flatten(2).permute(2, 0, 1) @ basis)
+    return features.flatten(2).permute(2, 0, 1) @ basis
 
 
 def _basis(width: int) -> Tensor:
     if width <= WIDEST:
         return torch.eye(width)
     generator = torch.Generator().manual_seed(0)
-    return torch.linalg.qr(torch.randn(width, WIDEST, generator=generator))[0]
+    return cast(Tensor, torch.linalg.qr(torch.randn(width, WIDEST, generator=generator))[0])
 
 
 def _factor(centred: Tensor, shrinkage: float) -> Tensor:
