@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nearfar import parallel
@@ -23,6 +24,7 @@ from nearfar.losses._opinion_weights import (
     weigher,
 )
 from nearfar.losses.core import Contrast, Exchange, Pairs, Power, row_slabs
+from nearfar.losses.core.layout import spans
 from nearfar.spatial.opinions import projected_probability
 
 ELEMENTWISE = (None, "hinge", "softplus", "log_likelihood_ratio", "exp_tanh")
@@ -86,9 +88,9 @@ def class_blocks(
         statistics = batch_statistics(inputs, settings.evidence == "log_likelihood_ratio", exchange)
     # An unknown label is near to its own image alone and has no negatives: such rows take no part.
     known = inputs.labels >= 0
-    x, ids = inputs.x[known], inputs.ids[known]
+    x, labels, ids = _known_rows(inputs)
     keys, key_labels = _known_keys(inputs)
-    contrast = Contrast(x, inputs.labels[known], keys=keys, key_groups=key_labels, exchange=exchange)
+    contrast = Contrast(x, labels, keys=keys, key_groups=key_labels, exchange=exchange)
     column_ids = _column_ids(ids, keys)
     count = contrast.numbers[1]
     size = count.clamp(min=1).to(x.dtype).log()
@@ -126,6 +128,13 @@ def _elementwise(x: Tensor, settings: OpinionSettings, statistics: PairStatistic
     return weigh
 
 
+def _known_rows(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    known = inputs.labels >= 0
+    if bool(known.all()):
+        return inputs.x, inputs.labels, inputs.ids
+    return inputs.x[known], inputs.labels[known], inputs.ids[known]
+
+
 def _known_keys(inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
     if inputs.keys is None or inputs.key_labels is None:
         return None, None
@@ -147,8 +156,7 @@ def batch_statistics(inputs: Inputs, spread: bool, exchange: Exchange) -> PairSt
     images = Contrast(inputs.x, inputs.ids, exchange=exchange)
     near = images.pair_sums(_moment_kernel, inputs.x.new_zeros(0, len(inputs.x)), 2, 1.0).sum(1, dtype=torch.float64)
     near_count = images.numbers[0].sum().to(torch.float64)
-    known = inputs.labels >= 0
-    x, labels = inputs.x[known], inputs.labels[known]
+    x, labels, _ = _known_rows(inputs)
     keys, key_labels = _known_keys(inputs)
     rows, columns = _class_sums(x, labels, keys, key_labels)
     first = (rows.sum(0) * columns.sum(0)).sum() - (rows * columns).sum()
@@ -173,9 +181,10 @@ def _class_sums(x: Tensor, labels: Tensor, keys: Tensor | None, key_labels: Tens
     classes = torch.cat([world] if key_labels is None else [world, key_labels]).unique()  # type: ignore[no-untyped-call]
 
     def summed(z: Tensor, y: Tensor) -> Tensor:
-        ones = torch.cat([z.double(), z.new_ones(len(z), 1, dtype=torch.float64)], 1)
         total = torch.zeros(len(classes), z.shape[1] + 1, dtype=torch.float64, device=z.device)
-        return total.index_add_(0, torch.searchsorted(classes, y), ones)
+        for a, b in spans(len(z), 4096):  # doubles of all rows would be the largest tensor here
+            total.index_add_(0, torch.searchsorted(classes, y[a:b]), F.pad(z[a:b].double(), (0, 1), value=1.0))
+        return total
 
     rows = parallel.global_sum(summed(x, labels))
     return rows, rows if keys is None or key_labels is None else rows + summed(keys.to(x), key_labels)
@@ -187,9 +196,17 @@ def _far_squares(
     contrast = Contrast(x, labels, keys=keys, key_groups=key_labels, exchange=exchange)
     near = contrast.pair_sums(_moment_kernel, x.new_zeros(0, len(x)), 2, 1.0)[1].sum(dtype=torch.float64)
     itself = (x * x).sum(1, dtype=torch.float64).square().sum()
-    rows = parallel.global_sum(x.double().T @ x.double())
-    columns = rows if keys is None else rows + keys.double().T @ keys.double()
+    rows = parallel.global_sum(_gram(x))
+    columns = rows if keys is None else rows + _gram(keys)
     return (rows * columns).sum() - parallel.global_sum(near + itself)
+
+
+def _gram(x: Tensor) -> Tensor:
+    total = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+    for a, b in spans(len(x), 4096):
+        part = x[a:b].double()
+        total.addmm_(part.T, part)
+    return total
 
 
 def whole_rows(

@@ -111,6 +111,16 @@ def _block_weights(
     """Lambda [h, w] at near pairs. All of a row's class is in the slab, and nothing outside it has a rank."""
     if settings.flat:
         return torch.full_like(cosine, settings.curve(cosine.new_zeros(())).item())
-    away = cosine.masked_fill(itself, 0.0).sub_(centre[:, None]).abs_().neg_()
-    place = ranks(away.masked_fill_(~(near | itself), -math.inf))
-    return settings.curve(place / size[:, None])
+    away = cosine.masked_fill(itself, 0.0).sub_(centre[:, None]).abs_()
+    return settings.curve(_rising_ranks(away.masked_fill_(~(near | itself), math.inf)) / size[:, None])
+
+
+def _rising_ranks(x: Tensor) -> Tensor:
+    """ranks(-x) for x >= 0 [n, m]. The bits of a positive float rise with it: packed before the column they make whole
+    numbers of one order, ties by column included, which NumPy sorts an order of magnitude faster than PyTorch."""
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        return ranks(-x)
+    columns = torch.arange(x.shape[1])
+    packed = (x.contiguous().view(torch.int32).to(torch.int64) << 32).bitwise_or_(columns)
+    packed.numpy().sort(axis=1)
+    return torch.empty_like(x).scatter_(1, packed.bitwise_and_(2**32 - 1), columns.to(x.dtype).expand_as(x))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nearfar import parallel
 from nearfar.losses.core.engine import Plan, sweep
-from nearfar.losses.core.layout import Block, Layout, Tile, blocks, tile_rows
+from nearfar.losses.core.layout import Block, Layout, blocks, tile_rows
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.slabs import SlabPlan, slab_sums
 from nearfar.losses.core.sums import Power, Wanted
@@ -68,6 +68,7 @@ class Contrast:
         self.order = groups.argsort(stable=True)
         self.groups = groups[self.order]
         self.x = x[self.order]
+        self._rows: dict[float, Tensor] = {1.0: self.x}
         self.world = parallel.gather(groups, self.counts)
         first = parallel.offset(len(x), self.counts)
         self.row_numbers = self.order + first if y is None else None
@@ -123,7 +124,10 @@ class Contrast:
         return sweep(x, y, Plan(part.layouts, wanted, False, part.ring))[0]
 
     def _scaled(self, part: _Columns, scale: float) -> tuple[Tensor, Tensor | None]:
-        return self.x * (math.sqrt(scale) if part.y is None else scale), part.y
+        factor = math.sqrt(scale) if part.y is None else scale
+        if factor not in self._rows:  # kept, since every sweep saves them for its backward pass
+            self._rows[factor] = self.x * factor
+        return self._rows[factor], part.y
 
     def pair_sums(self, kernel: PairKernel, level: Tensor, outputs: int, scale: float, whole: int = 1) -> Tensor:
         """[Q, n]: the kernel's sums over near columns of all kinds, with level [L, n] known of each row.
@@ -140,7 +144,7 @@ class Contrast:
 
     def _kernel(self, kernel: PairKernel, part: _Columns) -> Callable[[Tensor, Tensor, Block, int], Tensor]:
         def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
-            near, _ = part.layouts[source].masks(Tile(*b, "mixed"))
+            near = part.layouts[source].near(b)
             return kernel(s, level, Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1]))
 
         return run

@@ -51,6 +51,15 @@ class Tile(NamedTuple):
     kind: Kind
 
 
+class Block(NamedTuple):
+    """Rows i0:i1 and all columns j0:j1 that share a group with any of them."""
+
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+
+
 @dataclass(frozen=True)
 class Layout:
     """Groups of sorted rows [n] and columns [m], and the number each has in the world (None: no pair is of one thing).
@@ -88,6 +97,15 @@ class Layout:
         twin = self.row_numbers[t.i0 : t.i1, None] == self.column_numbers[None, t.j0 : t.j1]
         return equal & ~twin, ~equal
 
+    def near(self, b: Block) -> Tensor:
+        """`masks(...)[0]` of a block; of one group in a symmetric layout that is everything but a diagonal."""
+        groups = self.rows[[b.i0, b.i1 - 1, b.j0, b.j1 - 1]].tolist() if self.symmetric else []
+        if len(set(groups)) == 1:
+            near = torch.ones(b.i1 - b.i0, b.j1 - b.j0, dtype=torch.bool, device=self.rows.device)
+            near.diagonal(b.i0 - b.j0).fill_(False)
+            return near
+        return self.masks(Tile(*b, "mixed"))[0]
+
     def counts(self) -> tuple[Tensor, Tensor]:
         """Columns that are near and far of each row, int64 [n]. One thing must be in its own group on both sides."""
         equal = _count(self.columns, self.rows)
@@ -114,15 +132,6 @@ def _edges(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
     return [(i0, i1, ends[2 * k], ends[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
 
 
-class Block(NamedTuple):
-    """Rows i0:i1 and all columns j0:j1 that share a group with any of them."""
-
-    i0: int
-    i1: int
-    j0: int
-    j1: int
-
-
 def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
     """Slabs of rows [n] with their near columns [m], both sorted by group; small groups share a slab.
 
@@ -138,7 +147,8 @@ def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
         by_rows = int(np.searchsorted(row_ends, row + PACK_ROWS, side="right"))
         by_columns = int(np.searchsorted(ends, starts[first] + PACK_ROWS, side="right"))
         last = max(first + 1, min(by_rows, by_columns))
-        found += slabs(row, int(row_ends[last - 1]), int(starts[first]), int(ends[last - 1]), whole)
+        if starts[first] < ends[last - 1]:
+            found += slabs(row, int(row_ends[last - 1]), int(starts[first]), int(ends[last - 1]), whole)
         first, row = last, int(row_ends[last - 1])
     return found
 

@@ -77,13 +77,16 @@ def nothing(dtype: torch.dtype) -> float:
 
 
 def raised(u: Tensor, powers: tuple[Power, ...]) -> Iterator[Tensor]:
-    """exp(p u) a power; consumes u. A square is cheaper than an exponential, hence the second case."""
+    """exp(p u) a power; consumes u. Squares and inverses are cheaper than exponentials, hence the cases."""
     exponents = [p.exponent for p in powers]
     if exponents == [1.0]:
         yield u.exp_()
     elif exponents == [1.0, 2.0]:
         yield u.exp_()
         yield u.square_()
+    elif exponents == [1.0, -1.0]:
+        yield u.exp_()
+        yield u.reciprocal_()
     else:
         for exponent in exponents:
             yield (u * exponent).exp_()
@@ -119,7 +122,8 @@ class ConstantSums:
 
     def _far(self, u: Tensor, t: Tile, mask: Tensor | None = None) -> None:
         for k, e in enumerate(raised(u, self.wanted.powers), 2):
-            self._put(k, e if mask is None else e.masked_fill_(~mask, 0.0), t)
+            # Not in place: the next power may be made of this one.
+            self._put(k, e if mask is None else e.masked_fill(~mask, 0.0), t)
 
     def _put(self, k: int, u: Tensor, t: Tile) -> None:
         self.rows[k, t.i0 : t.i1] += u.sum(1)
