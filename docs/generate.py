@@ -106,7 +106,39 @@ def evidential(results: dict[str, Any]) -> list[str]:
     ]
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {"label_noise": label_noise, "evidential": evidential}
+def mvtec(results: dict[str, Any]) -> list[str]:
+    """One-class anomaly detection on the transistor images."""
+    lines = ["`nearfar train patches` and what it is compared with (`python benchmarks/mvtec.py`):", ""]
+    lines += ["| | image AUROC | pixel AUROC | AUPRO |", "| --- | --- | --- | --- |"]
+    for name, row in {**results["measures"], **results["differences"]}.items():
+        lines.append(f"| {name} | {' | '.join(_interval(row[key]) for key in ('image_auroc', 'pixel_auroc', 'aupro'))} |")
+    return lines
+
+
+def _interval(value: dict[str, float]) -> str:
+    return "{:.3f} ({:.3f} to {:.3f})".format(*(value[key] for key in ("value", "low", "high")))
+
+
+def demo(results: dict[str, Any]) -> list[str]:
+    """What the demo measured."""
+    from nearfar.report.summary import summary_rows
+
+    rows = summary_rows({name: results[name] for name in ("disco", "supcon")})
+    lines = ["The demo, seed 0 (`python benchmarks/demo.py`; 95 % bootstrap intervals over test images):", ""]
+    lines += ["| | DiSCO | SupCon |", "| --- | --- | --- |"]
+    lines += [f"| {' | '.join(row)} |" for row in rows[1:]]
+    for name, value in results["comparison"].items():
+        if "balanced" in name:
+            lines.append(f"| {name}, DiSCO minus SupCon, paired | {_interval(value)} | |")
+    return lines
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "label_noise": label_noise,
+    "evidential": evidential,
+    "mvtec": mvtec,
+    "demo": demo,
+}
 
 
 def filled(page: Path) -> str:

@@ -173,3 +173,12 @@ def test_normalize_by_image_takes_the_level_and_the_gain_of_a_sensor_out() -> No
     assert torch.isfinite(encoder(torch.full((2, 1, 32, 32), 0.45))).all()
     plain = ImageEncoder(replace(config, normalize="dataset"), encoder.channels, encoder.mean, encoder.std).eval()
     assert not torch.allclose(plain(drifted), plain(x), rtol=1e-2)
+
+
+def test_the_stem_of_nano_vit_sees_more_than_its_patch() -> None:
+    encoder = ImageEncoder(EncoderConfig("nano_vit", {"depth": 0}, size=32), Channels.of({"thermal": [""]})).eval()
+    x = torch.zeros(1, 1, 32, 32)
+    touched = x.clone()
+    touched[..., 7, 7] = 1.0
+    changed = (encoder.dense(touched) - encoder.dense(x)).abs().sum(1)[0] > 1e-6
+    assert changed[1, 1]

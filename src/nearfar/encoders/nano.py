@@ -92,7 +92,7 @@ class NanoCNN(nn.Module):
 
 
 class ConvStem(PatchEmbed):
-    """Patch embedding by strided 3x3 convolutions in place of one large one.
+    """Patch embedding by strided 3x3 convolutions with residual blocks in place of one large convolution.
 
     Xiao et al. 2021, "Early Convolutions Help Transformers See Better": from scratch on few images it trains more
     steadily than a patchify stem of the same stride.
@@ -111,7 +111,9 @@ class ConvStem(PatchEmbed):
         inputs = in_chans
         for halvings in range(patch_size.bit_length() - 2, -1, -1):
             outputs = max(8, embed_dim >> halvings) // 8 * 8 if halvings else embed_dim
-            layers += [_conv(inputs, outputs, 2)] + ([_norm(outputs), nn.ReLU()] if halvings else [])
+            layers += [_conv(inputs, outputs, 2), _norm(outputs), nn.ReLU()]
+            if halvings < patch_size.bit_length() - 2:  # at full width of the image a block would cost the most
+                layers.append(ResidualBlock(outputs, outputs, 1))
             inputs = outputs
         self.proj = nn.Sequential(*layers)  # type: ignore[assignment]
 
