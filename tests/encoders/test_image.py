@@ -182,3 +182,9 @@ def test_the_stem_of_nano_vit_sees_more_than_its_patch() -> None:
     touched[..., 7, 7] = 1.0
     changed = (encoder.dense(touched) - encoder.dense(x)).abs().sum(1)[0] > 1e-6
     assert changed[1, 1]
+
+
+@pytest.mark.parametrize(("depth", "stages"), [(2, 2), (4, 3)])
+def test_a_shallow_transformer_gives_the_stages_it_has(depth: int, stages: int) -> None:
+    encoder = ImageEncoder(EncoderConfig("nano_vit", {"depth": depth}, size=32), FIVE).eval()
+    assert [tuple(s.shape) for s in encoder.stages(torch.rand(2, 5, 32, 32))] == [(2, 96, 4, 4)] * stages

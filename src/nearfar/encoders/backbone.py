@@ -96,14 +96,19 @@ class Backbone(nn.Module):
         return cast(Tensor, features)
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """[B, C, S, S] -> maps [B, D_i, h_i, w_i] of the last three stages (blocks of a ViT), the last one last."""
+        """[B, C, S, S] -> maps [B, D_i, h_i, w_i] of the last three stages (blocks of a ViT), the last one last.
+
+        A network with fewer gives those it has.
+        """
         if isinstance(self.model, NanoCNN):
             return self.model.stages(x)
         if not hasattr(self.model, "forward_intermediates"):
             raise ConfigError(
                 f"{self.name} does not give its stages", where="encoder.name", fix="Use a ResNet or a ViT."
             )
-        return list(self.model.forward_intermediates(x, indices=3, intermediates_only=True))  # type: ignore[operator]
+        blocks = getattr(self.model, "blocks", None)
+        last = 3 if blocks is None else min(3, len(blocks))
+        return list(self.model.forward_intermediates(x, indices=last, intermediates_only=True))  # type: ignore[operator]
 
     @torch.no_grad()
     def attention(self, x: Tensor) -> list[Tensor]:
