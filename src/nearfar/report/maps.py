@@ -115,7 +115,7 @@ def triangle_figure(belief: np.ndarray, disbelief: np.ndarray, agree: np.ndarray
     ):
         here = truth == value
         if here.any():
-            axis.scatter(x[here], y[here], s=6, alpha=0.35, color=tint, label=f"{name} ({here.sum()})", linewidths=0)
+            axis.scatter(x[here], y[here], s=12, alpha=0.35, color=tint, label=f"{name} ({here.sum()})", linewidths=0)
     for text, left, up in (("uncertainty", 0.5, height + 0.03), ("disbelief", 0.0, -0.06), ("belief", 1.0, -0.06)):
         axis.text(left, up, text, ha="center", fontsize=9)
     axis.set_aspect("equal")

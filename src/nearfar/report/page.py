@@ -28,6 +28,8 @@ class Picture:
     path: Path
     alt: str
     caption: str = ""
+    wide: bool = False
+    """takes the whole width: sheets of many small pictures"""
 
     @property
     def source(self) -> str:

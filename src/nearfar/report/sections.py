@@ -147,9 +147,10 @@ def opinions(runs: Runs) -> Section:
             continue
         last = data["epoch"] == data["epoch"].max()
         path = maps.triangle_figure(data["b"][last], data["d"][last], data["agree"][last], run.figures / "opinions.png")
-        part.figures.append(
-            Picture(path, f"opinion triangle of {name}", f"{name}: training pairs that share a given label.")
+        caption = (
+            f"{name}: pairs of one given label. The hinge speaks for a pair or against it: points lie on two edges."
         )
+        part.figures.append(Picture(path, f"opinion triangle of {name}", caption))
         curve = curves.opinion_curve_figure(run.history(), run.figures / "opinions_over_training.png")
         if curve:
             part.figures.append(
@@ -179,7 +180,7 @@ def noise(runs: Runs) -> Section:
             caption = (
                 f"{name}: green frames are labels truly wrong, red ones are right; the whole list is in noise.csv."
             )
-            part.figures.append(Picture(picture, f"images whose labels {name} doubts", caption))
+            part.figures.append(Picture(picture, f"images whose labels {name} doubts", caption, wide=True))
     return part
 
 
