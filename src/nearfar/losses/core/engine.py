@@ -101,9 +101,9 @@ def _forward(x: Tensor, y: Tensor | None, plan: Plan, shift: float | None) -> tu
     sums: Sums
     sums = OnlineSums(x, other, plan.wanted) if shift is None else ConstantSums(x, other, plan.wanted, shift)
     for layout, block, _ in _blocks(x if y is None else y, plan):
-        buffer = x.new_empty(layout.size * layout.size)
+        buffer = x.new_empty(0)
         for t in layout.tiles():
-            s = _product(x, block, t, buffer)
+            s, buffer = _product(x, block, t, buffer)
             sums.add(s, t, layout.masks(t) if t.kind == "mixed" else None)
     rows = sums.result(plan.counts())
     return rows, sums.result(plan.column_counts(), True) if plan.two_sided else rows.new_empty(len(rows), 0)
@@ -113,9 +113,9 @@ def _backward(x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y
     dx = torch.zeros_like(x)
     dy = dx if y is None else torch.zeros_like(y) if needs_y else None
     for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
-        buffer = x.new_empty(layout.size * layout.size)
+        buffer = x.new_empty(0)
         for t in layout.tiles():
-            s = _product(x, block, t, buffer)
+            s, buffer = _product(x, block, t, buffer)
             w = weights.tile(s, t, layout.masks(t) if t.kind == "mixed" else None)
             dx[t.i0 : t.i1].addmm_(w, block[t.j0 : t.j1])
             if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
@@ -132,6 +132,9 @@ def _blocks(y: Tensor, plan: Plan, dy: Tensor | None = None) -> Iterator[tuple[L
         yield plan.layouts[source], block, d_block
 
 
-def _product(x: Tensor, y: Tensor, t: Tile, buffer: Tensor) -> Tensor:
-    out = buffer[: (t.i1 - t.i0) * (t.j1 - t.j0)].view(t.i1 - t.i0, t.j1 - t.j0)
-    return torch.mm(x[t.i0 : t.i1], y[t.j0 : t.j1].T, out=out)
+def _product(x: Tensor, y: Tensor, t: Tile, buffer: Tensor) -> tuple[Tensor, Tensor]:
+    """The tile x y^T in a buffer that grows to the largest one."""
+    elements = (t.i1 - t.i0) * (t.j1 - t.j0)
+    buffer = buffer if len(buffer) >= elements else x.new_empty(elements)
+    out = buffer[:elements].view(t.i1 - t.i0, t.j1 - t.j0)
+    return torch.mm(x[t.i0 : t.i1], y[t.j0 : t.j1].T, out=out), buffer

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -126,10 +127,24 @@ def spans(n: int, size: int) -> list[tuple[int, int]]:
 
 
 def _edges(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
-    """Spans with the first and last group of each; groups are sorted."""
-    cuts = spans(len(groups), size)
-    ends = groups[[i for i0, i1 in cuts for i in (i0, i1 - 1)]].tolist() if cuts else []
-    return [(i0, i1, ends[2 * k], ends[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
+    """Spans of about `size` sorted rows, at most half as much again, with the first and last group of each.
+
+    They end where groups end, as far as those are small enough: few tiles are then of mixed kind and need masks.
+    """
+    n = len(groups)
+    if not n:
+        return []
+    ends = groups.unique_consecutive(return_counts=True)[1].cumsum(0).cpu().numpy()  # type: ignore[no-untyped-call]
+    wanted = np.arange(size - size // 2, n, size)
+    coarse = sorted({0, n, *ends[np.searchsorted(ends, wanted)].tolist()})
+    cuts = [
+        (a + (b - a) * k // pieces, a + (b - a) * (k + 1) // pieces)
+        for a, b in pairwise(coarse)
+        for pieces in [max(1, round((b - a) / size))]
+        for k in range(pieces)
+    ]
+    firsts = groups[[i for i0, i1 in cuts for i in (i0, i1 - 1)]].tolist()
+    return [(i0, i1, firsts[2 * k], firsts[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
 
 
 def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
