@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -51,7 +52,7 @@ class _BankLSE(torch.autograd.Function):
         for i0, i1 in spans(len(x), size):
             rows = slice(i0, i1)
             lse[rows], part = _constant(x[rows], keys, shift, size, mean is not None)
-            if shift and bool((lse[rows] - shift).min() < torch.tensor(TINY[x.dtype]).log()):
+            if shift and bool((lse[rows] - shift).min() < math.log(TINY[x.dtype])):
                 lse[rows], part = _online(x[rows], keys, size, mean is not None)
             if mean is not None and part is not None:
                 mean[rows] = part
