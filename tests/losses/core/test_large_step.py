@@ -41,6 +41,6 @@ def test_two_passes_over_tiles_give_the_gradient_of_one_pass_over_all_pairs() ->
         method, batch, 100, project=method.project, backward=torch.Tensor.backward, unsynced=nullcontext
     )
     assert method.widest == 100
-    assert float(out.loss) == pytest.approx(float(expected_loss), rel=1e-12)
+    assert out.loss.item() == pytest.approx(expected_loss.item(), rel=1e-12)
     for parameter, gradient in zip(method.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-13)
