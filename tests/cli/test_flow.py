@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "disco-1"
-    assert main(["train", "disco", "--data.root", str(world), "--run", str(folder), *SMALL]) == 0
+    assert main(["train", "disco", "--data.root", str(world), "--out", str(folder), *SMALL]) == 0
     return folder
 
 
@@ -99,7 +99,7 @@ def test_report_of_two_runs_and_explorer(run: Path, tmp_path: Path, capsys: pyte
 
 
 def test_a_finished_run_is_not_overwritten(run: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "disco", "--data.root", str(world), "--run", str(run), *SMALL]) == 2
+    assert main(["train", "disco", "--data.root", str(world), "--out", str(run), *SMALL]) == 2
     assert "resume" in capsys.readouterr().err
 
 
@@ -116,7 +116,7 @@ def test_resume_with_allowed_changes_goes_on(run: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_folder_is_bad_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["train", "disco", "--data.root", str(tmp_path / "nowhere"), "--run", str(tmp_path / "run")]
+    arguments = ["train", "disco", "--data.root", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
     assert main(arguments) == 3
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -171,6 +171,6 @@ def test_a_small_folder_works_with_the_default_batch(tmp_path: Path, capsys: pyt
     at = SMALL.index("--train.batch-size")
     small = SMALL[:at] + SMALL[at + 2 :]
     small[small.index("--train.epochs") + 1] = "1"
-    arguments = ["train", "simclr", "--data.root", str(root), "--run", str(tmp_path / "run"), "--no-eval", *small]
+    arguments = ["train", "simclr", "--data.root", str(root), "--out", str(tmp_path / "run"), "--no-eval", *small]
     assert main(arguments) == 0
     assert "nearfar: note: train.batch_size 256 exceeds the" in capsys.readouterr().err

@@ -17,9 +17,9 @@ class Bars:
     An event is a line of metrics.jsonl with `total_steps`: {"kind", "step", "epoch", "loss", ...}.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live: bool | None = None) -> None:
         self.console = Console(file=sys.stderr)
-        self.live = self.console.is_terminal
+        self.live = self.console.is_terminal if live is None else live
         self.progress = Progress(
             TextColumn("{task.description:<10}"),
             BarColumn(),
@@ -29,6 +29,10 @@ class Bars:
         )
         self.tasks: dict[str, TaskID] = {}
 
+    def __reduce__(self) -> tuple[type[Bars], tuple[bool]]:
+        # A spawned rank cannot draw on this process's terminal: there the copy prints lines.
+        return Bars, (False,)
+
     def __enter__(self) -> Bars:
         if self.live:
             self.progress.start()
@@ -37,12 +41,14 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
+        if self.live:
+            self.progress.stop()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         run = str(event.get("run", "training"))
         total = int(event.get("total_steps", 0))
-        state = f"epoch {event['epoch'] + 1}  loss {event.get('loss', float('nan')):.3f}"
+        loss = event.get("loss")
+        state = f"epoch {event['epoch'] + 1}  loss {float('nan') if loss is None else loss:.3f}"
         if self.live:
             if run not in self.tasks:
                 self.tasks[run] = self.progress.add_task(run, total=total, state="")

@@ -15,10 +15,10 @@ from nearfar.presets import PRESETS
 if TYPE_CHECKING:
     from nearfar.train import Run
 
-USAGE = """usage: nearfar train PRESET --data.root FOLDER [--run DIR] [--config FILE.yaml] [--SECTION.KEY VALUE ...]
+USAGE = """usage: nearfar train PRESET --data.root FOLDER [--out DIR] [--config FILE.yaml] [--SECTION.KEY VALUE ...]
        nearfar train --resume RUN [--allow-changes] [--SECTION.KEY VALUE ...]
 
-  --run DIR        run folder; default runs/PRESET-1, -2, ...
+  --out DIR        run folder; default runs/PRESET-1, -2, ...
   --config FILE    YAML with any part of the configuration; flags win over it
   --resume RUN     go on from the newest whole checkpoint of a run
   --allow-changes  accept a configuration that differs from the run's
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="nearfar train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--run", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--resume", type=Path)
     for flag in ("--allow-changes", "--no-eval", "--json"):
@@ -68,9 +68,9 @@ def _configure(own: argparse.Namespace, rest: list[str]) -> tuple[RunConfig[Any]
     from nearfar import configio
 
     if own.resume is not None:
-        if own.run is not None or own.config is not None:
+        if own.out is not None or own.config is not None:
             raise ConfigError(
-                "--resume takes its folder and configuration from the run", fix="Leave --run and --config out."
+                "--resume takes its folder and configuration from the run", fix="Leave --out and --config out."
             )
         base, folder = configio.read_run_config(own.resume / "config.yaml"), own.resume
         flags = rest[1:] if rest and rest[0] == base.preset else rest
@@ -78,7 +78,7 @@ def _configure(own: argparse.Namespace, rest: list[str]) -> tuple[RunConfig[Any]
         preset = rest[0]
         if preset not in PRESETS:
             raise unknown("preset", preset, PRESETS)
-        base, folder, flags = configio.load(preset, own.config), own.run or next_run(preset), rest[1:]
+        base, folder, flags = configio.load(preset, own.config), own.out or next_run(preset), rest[1:]
     config = parse_flags(base, flags)
     if config.data.root is None:
         raise ConfigError("no data", where="data.root", fix="Name your folder: --data.root FOLDER.")
