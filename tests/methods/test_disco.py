@@ -15,7 +15,8 @@ from nearfar.methods.base import Batch
 from nearfar.methods.disco import COMMON, TAKEN, Disco, DiscoConfig
 
 SMALL = EncoderConfig("nano_cnn", {"width": 8, "depth": 1, "output_stride": 8}, size=16)
-LOSS_ONLY = {"memory", "exchange", "z", "labels", "ids", "progress", "temperature", "statistics", "keys", "key_labels", "normalize", "eps"}
+LOSS_ONLY = {"z", "labels", "ids", "progress", "temperature", "statistics", "keys", "key_labels", "normalize", "eps"}
+LOSS_ONLY |= {"memory", "exchange"}
 
 
 def disco(**options: Any) -> Disco:
