@@ -30,6 +30,8 @@ class Arguments:
     """images in the world; fewer is faster and less telling"""
     epochs: int | None = None
     """training epochs of every method"""
+    encoder: str | None = None
+    """another encoder, e.g. nano_vit: slower, and the report shows its attention (last block, rollout, patches)"""
     json: bool = False
     """the result as JSON, for a program"""
 
@@ -73,6 +75,8 @@ def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Jo
     overrides.update({"data.root": str(world), "train.seed": args.seed})
     # One process a run: two runs on two cores, each with its own thread, are faster than one after the other.
     overrides["train.threads"] = max(1, (os.cpu_count() or 1) // len(demo.presets))
+    if args.encoder is not None:
+        overrides["encoder.name"] = args.encoder
     if args.epochs is not None:
         overrides["train.epochs"] = args.epochs
     return Job(preset, overrides, out / preset)

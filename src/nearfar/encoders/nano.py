@@ -119,8 +119,8 @@ class ConvStem(PatchEmbed):
 
 
 def nano_vit(in_chans: int, img_size: int, **options: Any) -> VisionTransformer:
-    """A ViT with class token, width 96, 4 blocks, 4 heads, patch 8 and a convolutional stem; options as timm's."""
-    sizes = {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 4, "mlp_ratio": 2.0}
+    """A ViT with class token, width 96, 2 blocks, 4 heads, patch 8 and a convolutional stem; options as timm's."""
+    sizes = {"patch_size": 8, "embed_dim": 96, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
     return VisionTransformer(
         img_size=img_size, in_chans=in_chans, num_classes=0, embed_layer=ConvStem, **{**sizes, **options}
     )

@@ -19,6 +19,7 @@ ROWS = (
     ("anomaly image AUROC, supervised", "anomaly", "supervised", "image_auroc"),
     ("wrong labels found, average precision", "noise", "average_precision"),
     ("attention on the object, pixel AUROC", "attention", "rollout", "pixel_auroc"),
+    ("activation on the object, pixel AUROC", "attention", "activation", "pixel_auroc"),
     ("alignment", "health", "alignment"),
     ("uniformity", "health", "uniformity"),
     ("effective rank", "health", "effective_rank"),
