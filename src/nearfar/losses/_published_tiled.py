@@ -79,7 +79,7 @@ def reference_blocks(inputs: Inputs, settings: Settings, scale: float) -> tuple[
         terms = softplus(level[0, :, None] - s - log_w).clamp(max=most)
         return torch.where(pairs.near, terms, 0.0).sum(1)[None]
 
-    total = contrast.pair_sums(kernel, torch.stack([torch.where(valid, log_n, 0.0), centre]), 1, scale)[0]
+    total = contrast.pair_sums(kernel, torch.stack([torch.where(valid, log_n, 0.0), centre]), 1, scale, whole=True)[0]
     return total / (near.clamp(min=1) + (settings.eps or 0.0)), valid
 
 

@@ -60,7 +60,7 @@ def test_a_symmetric_layout_leaves_out_each_row_itself(rows: torch.Tensor, size:
     got = covered(layout)
     assert torch.equal(got[0], near.long()) and torch.equal(got[1], far.long())
     assert torch.equal(layout.counts()[0], near.sum(1))
-    for b in blocks(rows, rows):
+    for b in blocks(rows, rows) + blocks(rows, rows, size):
         assert torch.equal(layout.near(b), near[b.i0 : b.i1, b.j0 : b.j1])
 
 
@@ -72,10 +72,11 @@ def test_tiles_are_at_most_half_as_large_again(rows: torch.Tensor, size: int) ->
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=groups, columns=groups)
-def test_blocks_hold_every_near_pair_once(rows: torch.Tensor, columns: torch.Tensor) -> None:
+@given(rows=groups, columns=groups, size=st.none() | sizes)
+def test_blocks_hold_every_near_pair_once(rows: torch.Tensor, columns: torch.Tensor, size: int | None) -> None:
     seen = torch.zeros(len(rows), len(columns), dtype=torch.int64)
-    for b in blocks(rows, columns):
+    for b in blocks(rows, columns, size):
+        assert size is None or b.j1 - b.j0 <= size
         seen[b.i0 : b.i1, b.j0 : b.j1] += 1
     assert bool((seen <= 1).all())
     assert bool((seen[rows[:, None] == columns[None]] == 1).all())

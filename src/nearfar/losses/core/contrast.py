@@ -129,16 +129,20 @@ class Contrast:
             self._rows[factor] = self.x * factor
         return self._rows[factor], part.y
 
-    def pair_sums(self, kernel: PairKernel, level: Tensor, outputs: int, scale: float, whole: int = 1) -> Tensor:
+    def pair_sums(
+        self, kernel: PairKernel, level: Tensor, outputs: int, scale: float, *, whole: bool = False
+    ) -> Tensor:
         """[Q, n]: the kernel's sums over near columns of all kinds, with level [L, n] known of each row.
 
-        The kernel sees all columns of a group of one part at once, and pairs of other groups that share its slab.
+        The kernel sees tiles of the columns of a group, or, where it must rank or compare them, the `whole` group at
+        once; and pairs of other groups that share its slab.
         """
         level = level[:, self.order]
         total = level.new_zeros(outputs, len(self.x))
         for part in self.parts:
             x, y = self._scaled(part, scale)
-            cut = tuple(blocks(self.groups, layout.columns, whole) for layout in part.layouts)
+            size = None if whole else 4 * self.size
+            cut = tuple(blocks(self.groups, layout.columns, size) for layout in part.layouts)
             total = total + slab_sums(x, y, level, SlabPlan(cut, self._kernel(kernel, part), outputs, part.ring))
         return self._restore(total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,10 +148,10 @@ def _edges(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
     return [(i0, i1, firsts[2 * k], firsts[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
 
 
-def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
+def blocks(rows: Tensor, columns: Tensor, size: int | None = None) -> list[Block]:
     """Slabs of rows [n] with their near columns [m], both sorted by group; small groups share a slab.
 
-    `whole`: rows that must stay together (patches of an image), a divisor of every group's size.
+    size: cut the columns too, into spans of at most this many. Otherwise a slab has all columns of its groups.
     """
     groups, sizes = rows.unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
     row_ends = sizes.cumsum(0).cpu().numpy()
@@ -162,8 +163,10 @@ def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
         by_rows = int(np.searchsorted(row_ends, row + PACK_ROWS, side="right"))
         by_columns = int(np.searchsorted(ends, starts[first] + PACK_ROWS, side="right"))
         last = max(first + 1, min(by_rows, by_columns))
-        if starts[first] < ends[last - 1]:
-            found += slabs(row, int(row_ends[last - 1]), int(starts[first]), int(ends[last - 1]), whole)
+        a, b = int(starts[first]), int(ends[last - 1])
+        pieces = max(1, math.ceil((b - a) / size)) if size else 1
+        for j0, j1 in spans(b - a, max(1, math.ceil((b - a) / pieces))):
+            found += slabs(row, int(row_ends[last - 1]), a + j0, a + j1)
         first, row = last, int(row_ends[last - 1])
     return found
 
@@ -171,5 +174,5 @@ def blocks(rows: Tensor, columns: Tensor, whole: int = 1) -> list[Block]:
 def slabs(i0: int, i1: int, j0: int, j1: int, whole: int = 1) -> list[Block]:
     """Rows i0:i1 in slabs that see all columns j0:j1."""
     height = max(32, SLAB_ELEMENTS // max(j1 - j0, 1))
-    height = max(1, height // whole) * whole
+    height = max(1, height // whole) * whole  # rows that belong together, as patches of an image
     return [Block(i0 + a, i0 + b, j0, j1) for a, b in spans(i1 - i0, height)]
