@@ -111,8 +111,14 @@ def _block_weights(
     """Lambda [h, w] at near pairs. All of a row's class is in the slab, and nothing outside it has a rank."""
     if settings.flat:
         return torch.full_like(cosine, settings.curve(cosine.new_zeros(())).item())
-    away = cosine.masked_fill(itself, 0.0).sub_(centre[:, None]).abs_()
+    away = distance(cosine.masked_fill(itself, 0.0), centre)
     return settings.curve(_rising_ranks(away.masked_fill_(~(near | itself), math.inf)) / size[:, None])
+
+
+def distance(cosine: Tensor, centre: Tensor) -> Tensor:
+    """|c - c*| [h, w] in whole steps coarser than rounding, so that equal pairs tie however they were summed."""
+    step = 2.0**-20 if cosine.dtype == torch.float32 else 2.0**-40
+    return (cosine - centre[:, None]).abs_().div_(step).round_()
 
 
 def _rising_ranks(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from nearfar.errors import ConfigError
 from nearfar.losses._common import Rows, anchor_mean, inverse, masked_lse, one_of, softplus
 from nearfar.losses._evidential_tiled import Inputs
 from nearfar.losses._opinion_weights import ImageRows
-from nearfar.losses._published_tiled import RankCurriculum, Settings, ranks, reference_blocks
+from nearfar.losses._published_tiled import RankCurriculum, Settings, distance, ranks, reference_blocks
 from nearfar.losses.core import Exchange, Memory, row_slabs, tiled
 from nearfar.losses.evidential_principled import checked, gathered
 from nearfar.spatial.evidence import reference as reference_evidence
@@ -216,7 +216,7 @@ def rank_weights(cosine: Tensor, rows: Rows, settings: Settings) -> Tensor:
     c = cosine.masked_fill(rows.itself(), 0.0)
     centre = (c.logsumexp(1) - (-c).logsumexp(1)) / 2
     same = rows.labels[:, None] == rows.column_labels[None]
-    place = ranks((c - centre[:, None]).abs_().neg_().masked_fill_(~same, -math.inf))
+    place = ranks(distance(c, centre).neg_().masked_fill_(~same, -math.inf))
     size: Tensor | int = cosine.shape[1] - int(settings.last)
     if settings.rank_scope == "class":
         size = same.sum(1, keepdim=True)
