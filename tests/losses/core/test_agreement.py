@@ -128,6 +128,15 @@ def test_order_of_rows_and_views_and_names_of_labels_do_not_matter(name: str) ->
         torch.testing.assert_close((loss, swapped), (expected, gradient.flip(1)), rtol=1e-10, atol=1e-12)
 
 
+@every_loss
+def test_autocast_around_the_backward_pass_changes_nothing(name: str) -> None:
+    z, labels = torch.randn(12, 2, 8), torch.arange(12) % 3
+    expected = value_and_gradient(name, z, labels, memory="tiled")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = value_and_gradient(name, z, labels, memory="tiled")
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
 class Largest(TorchDispatchMode):
     """Elements of the largest tensor that any operation makes."""
 

@@ -92,7 +92,8 @@ class _Sweep(torch.autograd.Function):
             weights: Weights = OnlineWeights(mine, theirs, ctx.plan.wanted)
         else:
             weights = ConstantWeights(mine, theirs, ctx.plan.wanted, ctx.shift)
-        dx, dy = _backward(x, y, ctx.plan, weights, needs_y)
+        with torch.autocast(x.device.type, enabled=False):  # backward may be called where the loss was not
+            dx, dy = _backward(x, y, ctx.plan, weights, needs_y)
         return dx, dy, None
 
 

@@ -60,17 +60,25 @@ class _Slabs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, level = ctx.saved_tensors
         plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]
-        dx, dlevel = torch.zeros_like(x), torch.zeros_like(level)
-        dy = dx if y is None else torch.zeros_like(y) if needs_y else None
-        for source, columns, dcolumns in _sources(x if y is None else y, dy, plan):
-            for b in plan.blocks[source]:
-                rows, keys = x[b.i0 : b.i1], columns[b.j0 : b.j1]
-                ds, dl = _slab_gradient(rows @ keys.T, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
-                dx[b.i0 : b.i1].addmm_(ds, keys)
-                dlevel[:, b.i0 : b.i1] += dl
-                if dcolumns is not None:
-                    dcolumns[b.j0 : b.j1].addmm_(ds.T, rows)
+        with torch.autocast(x.device.type, enabled=False):  # backward may be called where the loss was not
+            dx, dy, dlevel = _gradients(x, y, level, grad, plan, needs_y)
         return dx, None if y is None else dy, dlevel, None
+
+
+def _gradients(
+    x: Tensor, y: Tensor | None, level: Tensor, grad: Tensor, plan: SlabPlan, needs_y: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    dx, dlevel = torch.zeros_like(x), torch.zeros_like(level)
+    dy = dx if y is None else torch.zeros_like(y) if needs_y else None
+    for source, columns, dcolumns in _sources(x if y is None else y, dy, plan):
+        for b in plan.blocks[source]:
+            rows, keys = x[b.i0 : b.i1], columns[b.j0 : b.j1]
+            ds, dl = _slab_gradient(rows @ keys.T, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
+            dx[b.i0 : b.i1].addmm_(ds, keys)
+            dlevel[:, b.i0 : b.i1] += dl
+            if dcolumns is not None:
+                dcolumns[b.j0 : b.j1].addmm_(ds.T, rows)
+    return dx, dy, dlevel
 
 
 def _slab_gradient(
