@@ -203,9 +203,9 @@ def _peak() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
-def growth(first: int, last: int) -> list[dict[str, Any]]:
+def growth(names: list[str], first: int, last: int) -> list[dict[str, Any]]:
     records = []
-    for name in OURS:
+    for name in names:
         previous: dict[str, Any] | None = None
         n = first
         while n <= last:
@@ -230,6 +230,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--growth", type=int, nargs=2, metavar=("FIRST", "LAST"))
+    parser.add_argument("--losses", nargs="+", choices=list(OURS), default=list(OURS), help="of --growth")
     parser.add_argument("--worker", choices=list(OURS), help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -238,12 +239,14 @@ def main() -> None:
         work(options.worker, options.sizes[0])
         return
     if options.growth:
-        part = {"growth": growth(*options.growth)}
+        part = {"growth": growth(options.losses, *options.growth)}
     elif options.threads > 1:
         part = {"threads": threads(options.sizes[0], options.rounds, options.threads)}
     else:
         part = {"speed": speed(options.sizes, options.rounds)}
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if options.growth:  # other losses' records stay
+        part["growth"] = [r for r in known.get("growth", []) if r["loss"] not in options.losses] + part["growth"]
     versions = {"torch": torch.__version__, "cpus": os.cpu_count(), "dim": DIM, "classes": CLASSES}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(known | {"setting": versions} | part, indent=1) + "\n")
