@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evidential_oracle import principled_oracle
+from loss_oracles import clip_oracle, hcl_oracle, info_nce_oracle, pair_weights, supervised_oracle
 
-from nearfar import parallel
 from nearfar.losses import (
     HCL,
     CLIPLoss,
@@ -73,90 +71,6 @@ class LossCase:
     """tests of the contract that the formula cannot meet: name -> reason"""
 
 
-def pair_weights(batch: LossBatch) -> Tensor:
-    """[rows, columns] with the keys last; zeros among them."""
-    mine = batch.uid.repeat_interleave(batch.z.shape[1])
-    columns = torch.cat([parallel.gather(mine), torch.arange(len(batch.keys))])
-    return ((mine[:, None] * 2 + columns[None] * 3) % 4).to(batch.z.dtype) / 2
-
-
-# Oracles: plain loops over rows, straight from the formulas.
-
-
-def _unit(z: Tensor) -> np.ndarray:
-    a = z.detach().double().numpy()
-    return a / np.linalg.norm(a, axis=-1, keepdims=True)
-
-
-def _nce_oracle(q: np.ndarray, k: np.ndarray, scale: float, extra: np.ndarray, in_batch: bool = True) -> float:
-    losses = []
-    for i in range(len(q)):
-        own = math.exp(scale * q[i] @ k[i])
-        others = [math.exp(scale * q[i] @ k[j]) for j in range(len(k)) if j != i and in_batch]
-        others += [math.exp(scale * q[i] @ e) for e in extra]
-        losses.append(-math.log(own / (own + sum(others))))
-    return float(np.mean(losses))
-
-
-def _info_nce_oracle(keys: bool, in_batch: bool = True) -> Callable[[LossBatch], float]:
-    def oracle(b: LossBatch) -> float:
-        z, extra = _unit(b.z), _unit(b.keys)[: None if keys else 0]
-        return _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, extra, in_batch)
-
-    return oracle
-
-
-def _clip_oracle(b: LossBatch) -> float:
-    z, none = _unit(b.z), _unit(b.keys)[:0]
-    forth = _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, none)
-    return (forth + _nce_oracle(z[:, 1], z[:, 0], 1 / b.temperature, none)) / 2
-
-
-def _supervised_oracle(form: str, weighted: bool = False, keys: bool = False) -> Callable[[LossBatch], float]:
-    def oracle(b: LossBatch) -> float:
-        z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
-        n = len(z)
-        w = pair_weights(b).numpy() if weighted else np.ones((n, n + len(b.keys)))
-        if keys:
-            z, y = np.concatenate([z, _unit(b.keys)]), y + b.key_labels.tolist()
-        t = np.exp(z @ z.T / b.temperature)
-        losses = []
-        for i in range(n):
-            positives = [j for j in range(len(z)) if j != i and y[i] >= 0 and y[j] == y[i]]
-            total = sum(w[i, j] for j in positives)
-            if total == 0:
-                continue
-            everyone = sum(t[i, j] for j in range(len(z)) if j != i)
-            rivals = sum(t[i, j] for j in range(len(z)) if j != i and j not in positives)
-            if form == "out":
-                terms = [w[i, j] * -math.log(t[i, j] / everyone) for j in positives]
-                losses.append(sum(terms) / total)
-            elif form == "in":
-                losses.append(-math.log(sum(w[i, j] * t[i, j] for j in positives) / total / everyone))
-            else:
-                losses.append(float(np.mean([-math.log(t[i, j] / (t[i, j] + rivals)) for j in positives])))
-        return float(np.mean(losses))
-
-    return oracle
-
-
-def _hcl_oracle(b: LossBatch) -> float:
-    """beta 1, tau_plus 0.1."""
-    z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
-    t, n = np.exp(z @ z.T / b.temperature), len(b.labels) * b.z.shape[1]
-    losses = []
-    for i in range(n):
-        positives = [j for j in range(n) if j != i and y[i] >= 0 and y[j] == y[i]]
-        rivals = [j for j in range(n) if j != i and j not in positives]
-        if not positives or not rivals:
-            continue
-        hard = sum(t[i, k] ** 2 for k in rivals) / sum(t[i, k] for k in rivals)
-        least = math.exp(-1 / b.temperature)
-        far = [len(rivals) * max((hard - 0.1 * t[i, p]) / 0.9, least) for p in positives]
-        losses.append(float(np.mean([math.log1p(f / t[i, p]) for f, p in zip(far, positives, strict=True)])))
-    return float(np.mean(losses))
-
-
 # Calls
 
 
@@ -170,7 +84,7 @@ def _nt_xent(form: str) -> LossCase:
         f"nt_xent[{form}]",
         lambda b: nt_xent(b.z, b.labels, temperature=b.temperature, form=form),
         lambda b: NTXent(temperature=b.temperature, form=form)(b.z, b.labels),
-        _supervised_oracle(form),
+        supervised_oracle(form),
         labelled=True,
     )
 
@@ -184,14 +98,14 @@ def _supcon(form: str) -> list[LossCase]:
             f"supcon[{form}]",
             lambda b: supcon(b.z, b.labels, temperature=b.temperature, form=form),
             lambda b: SupConLoss(temperature=b.temperature, form=form)(b.z, b.labels),
-            _supervised_oracle(form),
+            supervised_oracle(form),
             labelled=True,
         ),
         LossCase(
             f"supcon[{form},weights,keys]",
             lambda b: supcon(b.z, b.labels, temperature=b.temperature, form=form, **full(b)),
             lambda b: SupConLoss(temperature=b.temperature, form=form)(b.z, b.labels, **full(b)),
-            _supervised_oracle(form, weighted=True, keys=True),
+            supervised_oracle(form, weighted=True, keys=True),
             labelled=True,
         ),
     ]
@@ -328,34 +242,34 @@ def _tiled_supervised(form: str) -> list[LossCase]:
         return keys(b, weights=pair_weights(b), **{"memory": "tiled"} | options)
 
     return [
-        in_tiles(f"supcon[{form}]", _supervised_oracle(form), True, plain),
-        in_tiles(f"supcon[{form},keys]", _supervised_oracle(form, keys=True), True, keys),
-        in_tiles(f"supcon[{form},weights,keys]", _supervised_oracle(form, weighted=True, keys=True), True, weighted),
+        in_tiles(f"supcon[{form}]", supervised_oracle(form), True, plain),
+        in_tiles(f"supcon[{form},keys]", supervised_oracle(form, keys=True), True, keys),
+        in_tiles(f"supcon[{form},weights,keys]", supervised_oracle(form, weighted=True, keys=True), True, weighted),
     ]
 
 
 TILED = [
-    in_tiles("info_nce", _info_nce_oracle(keys=False), False, _nce),
-    in_tiles("info_nce[keys]", _info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
+    in_tiles("info_nce", info_nce_oracle(keys=False), False, _nce),
+    in_tiles("info_nce[keys]", info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
     in_tiles(
         "info_nce[moco]",
-        _info_nce_oracle(keys=True, in_batch=False),
+        info_nce_oracle(keys=True, in_batch=False),
         False,
         lambda b, **o: _nce(b, keys=b.keys, in_batch=False, **o),
     ),
     in_tiles(
-        "clip_loss", _clip_oracle, False, lambda b, **o: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, **o)
+        "clip_loss", clip_oracle, False, lambda b, **o: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, **o)
     ),
     *(
         in_tiles(
             f"nt_xent[{form}]",
-            _supervised_oracle(form),
+            supervised_oracle(form),
             True,
             lambda b, form=form, **o: nt_xent(b.z, b.labels, temperature=b.temperature, form=form, **o),
         )
         for form in ("pair", "out", "in")
     ),
-    in_tiles("hcl", _hcl_oracle, True, lambda b, **o: hcl(b.z, b.labels, temperature=b.temperature, **o), **COUNTED),
+    in_tiles("hcl", hcl_oracle, True, lambda b, **o: hcl(b.z, b.labels, temperature=b.temperature, **o), **COUNTED),
     *_tiled_supervised("out"),
     *_tiled_supervised("in"),
     *TILED_EVIDENTIAL,
@@ -366,28 +280,28 @@ LOSS_CASES: list[LossCase] = [
         "info_nce",
         lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature),
         lambda b: InfoNCE(temperature=b.temperature)(b.z[:, 0], b.z[:, 1]),
-        _info_nce_oracle(keys=False),
+        info_nce_oracle(keys=False),
         labelled=False,
     ),
     LossCase(
         "info_nce[keys]",
         lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, keys=b.keys),
         lambda b: InfoNCE(temperature=b.temperature)(b.z[:, 0], b.z[:, 1], b.keys),
-        _info_nce_oracle(keys=True),
+        info_nce_oracle(keys=True),
         labelled=False,
     ),
     LossCase(
         "info_nce[moco]",
         lambda b: info_nce(b.z[:, 0], b.z[:, 1], temperature=b.temperature, keys=b.keys, in_batch=False),
         lambda b: InfoNCE(temperature=b.temperature, in_batch=False)(b.z[:, 0], b.z[:, 1], b.keys),
-        _info_nce_oracle(keys=True, in_batch=False),
+        info_nce_oracle(keys=True, in_batch=False),
         labelled=False,
     ),
     LossCase(
         "clip_loss",
         lambda b: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature),
         _clip_module,
-        _clip_oracle,
+        clip_oracle,
         labelled=False,
     ),
     *(_nt_xent(form) for form in ("pair", "out", "in")),
@@ -397,7 +311,7 @@ LOSS_CASES: list[LossCase] = [
         "hcl",
         lambda b: hcl(b.z, b.labels, temperature=b.temperature),
         lambda b: HCL(temperature=b.temperature)(b.z, b.labels),
-        _hcl_oracle,
+        hcl_oracle,
         labelled=True,
         skips=COUNTED,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -115,7 +116,10 @@ def class_blocks(
     return everyone, torch.zeros_like(known).index_copy(0, where, held)
 
 
-def _elementwise(x: Tensor, settings: OpinionSettings, statistics: PairStatistics | None, a: float):  # type: ignore[no-untyped-def]
+def _elementwise(
+    x: Tensor, settings: OpinionSettings, statistics: PairStatistics | None, a: float
+) -> Callable[[Tensor], Tensor]:
+    """Cosines of any pairs -> b + a u."""
     if settings.evidence is None:
         return torch.ones_like
     none = x[:0].new_zeros(0, dtype=torch.int64)

@@ -1,0 +1,94 @@
+"""The plain losses as loops over rows, straight from the formulas; batches are `loss_cases.LossBatch`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nearfar import parallel
+
+
+def pair_weights(batch: Any) -> Tensor:
+    """[rows, columns] with the keys last; zeros among them."""
+    mine = batch.uid.repeat_interleave(batch.z.shape[1])
+    columns = torch.cat([parallel.gather(mine), torch.arange(len(batch.keys))])
+    return ((mine[:, None] * 2 + columns[None] * 3) % 4).to(batch.z.dtype) / 2
+
+
+def _unit(z: Tensor) -> np.ndarray:
+    a = z.detach().double().numpy()
+    return a / np.linalg.norm(a, axis=-1, keepdims=True)
+
+
+def _nce_oracle(q: np.ndarray, k: np.ndarray, scale: float, extra: np.ndarray, in_batch: bool = True) -> float:
+    losses = []
+    for i in range(len(q)):
+        own = math.exp(scale * q[i] @ k[i])
+        others = [math.exp(scale * q[i] @ k[j]) for j in range(len(k)) if j != i and in_batch]
+        others += [math.exp(scale * q[i] @ e) for e in extra]
+        losses.append(-math.log(own / (own + sum(others))))
+    return float(np.mean(losses))
+
+
+def info_nce_oracle(keys: bool, in_batch: bool = True) -> Callable[[Any], float]:
+    def oracle(b: Any) -> float:
+        z, extra = _unit(b.z), _unit(b.keys)[: None if keys else 0]
+        return _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, extra, in_batch)
+
+    return oracle
+
+
+def clip_oracle(b: Any) -> float:
+    z, none = _unit(b.z), _unit(b.keys)[:0]
+    forth = _nce_oracle(z[:, 0], z[:, 1], 1 / b.temperature, none)
+    return (forth + _nce_oracle(z[:, 1], z[:, 0], 1 / b.temperature, none)) / 2
+
+
+def supervised_oracle(form: str, weighted: bool = False, keys: bool = False) -> Callable[[Any], float]:
+    def oracle(b: Any) -> float:
+        z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
+        n = len(z)
+        w = pair_weights(b).numpy() if weighted else np.ones((n, n + len(b.keys)))
+        if keys:
+            z, y = np.concatenate([z, _unit(b.keys)]), y + b.key_labels.tolist()
+        t = np.exp(z @ z.T / b.temperature)
+        losses = []
+        for i in range(n):
+            positives = [j for j in range(len(z)) if j != i and y[i] >= 0 and y[j] == y[i]]
+            total = sum(w[i, j] for j in positives)
+            if total == 0:
+                continue
+            everyone = sum(t[i, j] for j in range(len(z)) if j != i)
+            rivals = sum(t[i, j] for j in range(len(z)) if j != i and j not in positives)
+            if form == "out":
+                terms = [w[i, j] * -math.log(t[i, j] / everyone) for j in positives]
+                losses.append(sum(terms) / total)
+            elif form == "in":
+                losses.append(-math.log(sum(w[i, j] * t[i, j] for j in positives) / total / everyone))
+            else:
+                losses.append(float(np.mean([-math.log(t[i, j] / (t[i, j] + rivals)) for j in positives])))
+        return float(np.mean(losses))
+
+    return oracle
+
+
+def hcl_oracle(b: Any) -> float:
+    """beta 1, tau_plus 0.1."""
+    z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()
+    t, n = np.exp(z @ z.T / b.temperature), len(b.labels) * b.z.shape[1]
+    losses = []
+    for i in range(n):
+        positives = [j for j in range(n) if j != i and y[i] >= 0 and y[j] == y[i]]
+        rivals = [j for j in range(n) if j != i and j not in positives]
+        if not positives or not rivals:
+            continue
+        hard = sum(t[i, k] ** 2 for k in rivals) / sum(t[i, k] for k in rivals)
+        least = math.exp(-1 / b.temperature)
+        far = [len(rivals) * max((hard - 0.1 * t[i, p]) / 0.9, least) for p in positives]
+        losses.append(float(np.mean([math.log1p(f / t[i, p]) for f, p in zip(far, positives, strict=True)])))
+    return float(np.mean(losses))
