@@ -118,7 +118,8 @@ def test_page_is_self_contained(page: tuple[Any, str]) -> None:
 def test_page_has_every_section_with_text_for_every_picture(page: tuple[Any, str]) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page[1])
     assert titles == [
-        "Summary", "Training", "Embedding map", "Classification", "Opinions about pairs", "Labels in doubt", "Attention",
+        "Summary", "Training", "Embedding map", "Classification", "Opinions about pairs", "Labels in doubt",
+        "Attention",
     ]  # fmt: skip
     assert page[1].count("<img") == len(re.findall(r'alt="[^"]+"', page[1])) >= 8
 
