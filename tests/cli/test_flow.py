@@ -16,7 +16,8 @@ from nearfar.data.synthetic import spills
 
 SMALL = [
     "--data.size", "32", "--encoder.name", "nano_cnn", "--encoder.size", "32",
-    "--encoder.options", "width", "8", "depth", "1", "--train.epochs", "2", "--train.batch-size", "32", "--method.projection", "16", "8", "--eval.bootstrap", "50",
+    "--encoder.options", "width", "8", "depth", "1", "--train.epochs", "2",
+    "--train.batch-size", "32", "--method.projection", "16", "8", "--eval.bootstrap", "50",
 ]  # fmt: skip
 
 
