@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from nearfar.errors import NearfarError
@@ -37,15 +39,22 @@ def run_jobs(jobs: Sequence[Job], progress: Progress) -> dict[str, Any]:
     # The number of OpenMP threads is read when torch is first imported, in the child.
     os.environ.setdefault("OMP_NUM_THREADS", str(jobs[0].overrides.get("train.threads", 1)))
     processes = {job.preset: context.Process(target=_work, args=(job, events), name=job.preset) for job in jobs}
-    for process in processes.values():
-        process.start()
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
+        for process in processes.values():
+            process.start()
         return _collect(processes, events, progress)
     finally:
+        # SIGTERM lets a run finish its step and write a checkpoint.
         for process in processes.values():
             process.terminate()
         for process in processes.values():
             process.join(30)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _collect(processes: Mapping[str, BaseProcess], events: Any, progress: Progress) -> dict[str, Any]:
@@ -58,6 +67,8 @@ def _collect(processes: Mapping[str, BaseProcess], events: Any, progress: Progre
             continue
         if kind == "error":
             raise content
+        if kind == "interrupted":
+            raise KeyboardInterrupt
         if kind == "done":
             metrics[preset] = content
         else:
@@ -79,7 +90,7 @@ def _work(job: Job, events: Any) -> None:
     try:
         events.put((job.preset, "done", _train_and_evaluate(job, lambda e: events.put((job.preset, "event", dict(e))))))
     except KeyboardInterrupt:
-        return
+        events.put((job.preset, "interrupted", None))
     except NearfarError as error:
         events.put((job.preset, "error", error))
     except Exception as error:
