@@ -215,3 +215,20 @@ def test_small_parts() -> None:
         [{"kind": "step", "epoch": 1, "loss": 2.0}, {"kind": "epoch", "epoch": 1, "loss": 3.0}], "step", "loss"
     )
     assert (x.tolist(), y.tolist()) == ([1.0], [2.0])
+
+
+def test_explorer_keeps_neighbours_of_features_that_all_point_one_way(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    spread_out = rng.normal(size=(60, 16))
+    z = 100.0 + spread_out
+    path = write_explorer(
+        tmp_path / "e.html", z, np.zeros((60, 4, 4, 3), np.uint8), np.zeros(60, int), ["a"], [str(i) for i in range(60)]
+    )
+    data = json.loads(re.search(r"const D = (\{.*\});", path.read_text()).group(1))  # type: ignore[union-attr]
+    stored = np.frombuffer(base64.b64decode(data["vectors"]), np.int8).reshape(60, 16).astype(float)
+
+    def nearest(x: np.ndarray) -> np.ndarray:
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        return (unit @ unit.T - 2 * np.eye(len(x))).argmax(1)
+
+    assert (nearest(stored) == nearest(spread_out - spread_out.mean(0))).mean() > 0.9
