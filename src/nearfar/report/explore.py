@@ -32,8 +32,8 @@ def write_explorer(
     counts = {len(z), len(thumbnails), len(labels), len(ids)}
     if len(counts) != 1:
         raise DataError("embeddings, thumbnails, labels and ids differ in number", found=sorted(counts))
-    # The features of a network that ends in a ReLU all point one way: without the mean their cosines differ by less than
-    # int8 can hold.
+    # The features of a network that ends in a ReLU all point one way: with the mean left in, their cosines differ by
+    # less than int8 can hold.
     centred = z - z.mean(0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
     data = {
