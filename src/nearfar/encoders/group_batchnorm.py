@@ -55,11 +55,12 @@ class GroupBatchNorm(_BatchNorm):
         out = F.batch_norm(wide, mean, var, weight, bias, training=True, momentum=1.0, eps=self.eps)
         if mean is not None and var is not None and self.training:
             self._fold(mean, var)
-        return out.reshape(x.shape)
+        # Not as a view of `out`: the in-place ReLU that follows would copy the whole gradient twice for a view.
+        return cast(Tensor, torch.ops.aten._unsafe_view.default(out, x.shape))
 
     def extra_repr(self) -> str:
-        """As of a batch norm, with the groups."""
-        return f"{super().extra_repr()}, groups={self.groups}"
+        """What print shows."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, groups={self.groups}"
 
     def _rows(self) -> str:
         return f"a multiple of {self.groups} rows"
