@@ -13,21 +13,26 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evidential_oracle import principled_oracle
+from group_oracles import group_oracle, temporal_inputs, temporal_oracle
 from loss_oracles import clip_oracle, hcl_oracle, info_nce_oracle, pair_weights, supervised_oracle
 
 from nearfar.losses import (
     HCL,
     CLIPLoss,
     EvidentialLoss,
+    GroupAttraction,
     InfoNCE,
     NTXent,
     SupConLoss,
+    TemporalNCE,
     clip_loss,
     evidential,
+    group_attraction,
     hcl,
     info_nce,
     nt_xent,
     supcon,
+    temporal_nce,
 )
 from nearfar.losses.core import tile
 
@@ -72,6 +77,32 @@ class LossCase:
 
 
 # Calls
+
+
+def _group_attraction(form: str) -> LossCase:
+    scale = {"test_scale_invariance": "the published form measures raw embeddings"}
+    return LossCase(
+        f"group_attraction[{form}]",
+        lambda b: group_attraction(b.z, form=form, temperature=b.temperature),
+        lambda b: GroupAttraction(form=form, temperature=b.temperature)(b.z),
+        group_oracle(form),
+        labelled=False,
+        skips=scale if form == "reference_margin" else {},
+    )
+
+
+def _temporal(negatives: str) -> LossCase:
+    def call(b: LossBatch, loss: Callable[..., Tensor], **options: Any) -> Tensor:
+        inputs, known = temporal_inputs(b)
+        return loss(*inputs, **options, **(known if negatives == "caco" else {}))
+
+    return LossCase(
+        f"temporal_nce[{negatives}]",
+        lambda b: call(b, temporal_nce, temperature=b.temperature, negatives=negatives),
+        lambda b: call(b, TemporalNCE(temperature=b.temperature, negatives=negatives)),
+        temporal_oracle(negatives),
+        labelled=False,
+    )
 
 
 def _clip_module(b: LossBatch) -> Tensor:
@@ -315,6 +346,8 @@ LOSS_CASES: list[LossCase] = [
         labelled=True,
         skips=COUNTED,
     ),
+    *(_group_attraction(form) for form in ("attract", "simclr", "reference_margin")),
+    *(_temporal(negatives) for negatives in ("queue", "other_keys", "caco")),
     *EVIDENTIAL,
     *TILED,
 ]

@@ -10,22 +10,32 @@ exchange: how rows meet those of other ranks: "gather" holds all ranks' rows at 
     a rank holds those of one other at a time; always in tiles, with the same gradient.
 """
 
+from nearfar.losses.change import ChangeFlags, change_ratio
 from nearfar.losses.evidential import EvidentialLoss, evidential
+from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
 from nearfar.losses.supcon import SupConLoss, supcon
+from nearfar.losses.temporal import TemporalNCE, temporal_nce, temporal_nce_heads
 
 __all__ = [
     "HCL",
     "CLIPLoss",
+    "ChangeFlags",
     "EvidentialLoss",
+    "GroupAttraction",
     "InfoNCE",
     "NTXent",
     "SupConLoss",
+    "TemporalNCE",
+    "change_ratio",
     "clip_loss",
     "evidential",
+    "group_attraction",
     "hcl",
     "info_nce",
     "nt_xent",
     "supcon",
+    "temporal_nce",
+    "temporal_nce_heads",
 ]
