@@ -258,7 +258,7 @@ def profile(grid: Grid, count: int, dtype: Any, nodata: float | None, compress: 
     return {
         **{"driver": "GTiff", "height": height, "width": width, "count": count, "dtype": np.dtype(dtype).name},
         "crs": rasterio().crs.CRS.from_wkt(grid.crs) if grid.crs else None,
-        "transform": import_module("affine").Affine(*grid.transform),
+        "transform": rasterio().Affine(*grid.transform),
         **{"nodata": nodata, "compress": compress, "BIGTIFF": "IF_SAFER"},
         **({"tiled": True, "blockxsize": 256, "blockysize": 256} if min(height, width) > 256 else {}),
     }
