@@ -175,3 +175,18 @@ def test_a_small_folder_works_with_the_default_batch(tmp_path: Path, capsys: pyt
     arguments = ["train", "simclr", "--data.root", str(root), "--out", str(tmp_path / "run"), "--no-eval", *small]
     assert main(arguments) == 0
     assert "nearfar: note: train.batch_size 256 exceeds the" in capsys.readouterr().err
+
+
+def test_one_image_is_enough_where_there_is_one_modality(
+    run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next((world / "rgb").iterdir())
+    assert main(["search", str(run), str(image)]) == 3
+    assert "one file does not hold several modalities" in capsys.readouterr().err
+    single = tmp_path / "single"
+    arguments = ["train", "supcon", "--data.root", str(world), "--data.modalities", "rgb", "--out", str(single), *SMALL]
+    assert main([*arguments, "--no-eval"]) == 0
+    capsys.readouterr()
+    assert main(["search", str(single), str(image), "--k", "1", "--json"]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert [h["id"] for h in hits] == [image.stem]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.data.dataset import ImageDataset, SampleDataset
+from nearfar.data.dataset import ImageDataset, Record, SampleDataset
+from nearfar.data.images import is_image
 from nearfar.data.loader import make_loader
 from nearfar.data.open import open_dataset
 from nearfar.data.sample import Channels
@@ -85,18 +86,34 @@ def check_channels(encoder: ImageEncoder, channels: Channels) -> None:
 def embed_folder(
     run: Run, folder: Path, out: Path | None = None, *, format: str = "auto", batch_size: int = 256
 ) -> Embeddings:
-    """Embed every image of a folder with a run's encoder, read as the run read its own data; write to `out` if given.
+    """Embed every image of a folder, or one image file, with a run's encoder, read as the run read its own data.
 
-    Size, scale and modalities are the run's; `format` names a reader. Raises DataError for bad data or channels.
+    Size, scale and modalities are the run's; `format` names a reader; `out` is written if given. Raises DataError for
+    bad data or channels.
     """
     encoder = run_encoder(run)
-    dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
+    if folder.is_file() and is_image(folder):
+        dataset = _one_image(run, encoder.channels, folder)
+    else:
+        dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
     made = embed(encoder, dataset, batch_size=batch_size)
     named = np.array([record.split or "" for record in dataset.records], dtype=np.str_)
     made = replace(made, split=named)
     if out is not None:
         made.save(out)
     return made
+
+
+def _one_image(run: Run, channels: Channels, path: Path) -> ImageDataset:
+    if len(channels.modalities) > 1:
+        raise DataError(
+            "one file does not hold several modalities",
+            where=path,
+            expected=", ".join(channels.modalities),
+            fix="Give a folder in the layout of the training data.",
+        )
+    data = run.config.data
+    return ImageDataset([Record(path.name, (path,))], channels, (), path.parent, size=data.size, scale=data.scale)
 
 
 def run_splits(run: Run, dataset: SampleDataset | None = None) -> dict[str, SampleDataset]:
