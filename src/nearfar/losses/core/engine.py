@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.losses.core.fused import fused_or
 from nearfar.losses.core.layout import Layout, Tile
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, shift_for
@@ -63,7 +64,7 @@ def sweep(x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
 
 @uncompiled
 def _eager_sweep(x: Tensor, y: Tensor | None, plan: Plan) -> Any:
-    return _Sweep.apply(x, y, plan)
+    return fused_or(_Sweep.apply, x, y, plan)
 
 
 class _Sweep(torch.autograd.Function):
