@@ -118,6 +118,21 @@ def test_one_warning_a_device(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(caught) == 1
 
 
+def test_check_does_not_depend_on_defaults(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, 0.0)
+    old = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            x, y, plan = fused._problem(FORM._replace(symmetric=False))
+    finally:
+        torch.set_default_dtype(old)
+    assert y is not None and x.dtype == y.dtype == torch.float32
+    assert {x.device, y.device, plan.layouts[0].rows.device} == {CPU}
+    with torch.inference_mode():
+        assert fused.trusted(FORM, _Sweep.apply)
+
+
 def test_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "_installed", lambda: True)
     assert fused.available(torch.device("cuda"))

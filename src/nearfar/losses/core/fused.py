@@ -105,14 +105,16 @@ def _error(form: Form, tiles: Sweep) -> float:
 def _problem(form: Form) -> tuple[Tensor, Tensor | None, Plan]:
     from nearfar.losses.core.engine import Plan
 
-    generator = torch.Generator().manual_seed(0)  # its own: the caller's random numbers stay as they are
+    # Nothing here depends on the caller's random state, default device or default dtype.
+    generator, cpu = torch.Generator("cpu").manual_seed(0), torch.device("cpu")
     n, m = 150, 150 if form.symmetric else 130
-    groups = torch.arange(n) if form.two_sided else torch.randint(0, 4, (n,), generator=generator).sort().values
-    groups, numbers = groups.to(form.device), torch.arange(n, device=form.device)
+    numbers = torch.arange(n, device=form.device)
+    mixed = torch.randint(0, 4, (n,), generator=generator, device=cpu).sort().values
+    groups = numbers if form.two_sided else mixed.to(form.device)
     own, theirs = (numbers, numbers[:m]) if form.twins else (None, None)
     layout = Layout(groups, groups[:m], own, theirs, form.symmetric, 64)
-    x, y = (torch.randn(k, form.width, generator=generator).to(form.device) for k in (n, m))
-    x, y = (3.0 * torch.nn.functional.normalize(t, dim=1) for t in (x, y))
+    raw = (torch.randn(k, form.width, generator=generator, device=cpu, dtype=torch.float32) for k in (n, m))
+    x, y = (3.0 * torch.nn.functional.normalize(t, dim=1).to(form.device) for t in raw)
     plan = Plan((layout,), Wanted(form.linear, form.near, _PLAIN), form.two_sided)
     return x, None if form.symmetric else y, plan
 

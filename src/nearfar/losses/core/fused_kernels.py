@@ -24,8 +24,8 @@ from nearfar.losses.core.weights import Side
 OUTPUTS = 3
 """numbers a row: sum of near s, their log-sum-exp, that of far s"""
 OPTIONS = {"num_warps": 8, "num_stages": 2}
-"""chosen by the compiler's report, not by time: with these and `_block` the gradient spills no registers (sums spill 0 to
-5 KB, most at width 256), and both fit the shared memory of small GPUs (99 KiB)"""
+"""chosen by the compiler's report, not by time: with these and `_block` the gradient spills no registers (sums spill 0
+to 5 KB, most at width 256), and both fit the shared memory of small GPUs (99 KiB)"""
 # Row counts change from batch to batch; a kernel for each kind of count would be compiled, and trusted, unseen.
 jit = cast(Any, triton.jit(do_not_specialize=["n", "m"]))
 
