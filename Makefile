@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install -c constraints.txt -e '.[dev,parquet,export]'
+	$(BIN)/pip install -c constraints.txt -e '.[dev,parquet,export,geo]'
 	touch $@
 
 demo: $(VENV)/.installed      ## generate a world, train on it, write a report
