@@ -51,8 +51,9 @@ def fit(
     """
     configio.check(config)
     # Read before the run folder is touched: bad data leaves nothing behind.
-    config = _fitting(config, len(open_dataset(config.data, "train")))
-    return _launch(partial(_from_config, config), config, run, resume, allow_changes, progress)
+    dataset = open_dataset(config.data, "train")
+    config = _fitting(config, len(dataset))
+    return _launch(partial(_with_method, config, dataset), config, run, resume, allow_changes, progress)
 
 
 def _fitting(config: RunConfig[Any], samples: int) -> RunConfig[Any]:
@@ -92,8 +93,7 @@ def _given(method: Method, dataset: SampleDataset) -> tuple[Method, SampleDatase
     return method, dataset
 
 
-def _from_config(config: RunConfig[Any]) -> tuple[Method, SampleDataset]:
-    dataset = open_dataset(config.data, "train")
+def _with_method(config: RunConfig[Any], dataset: SampleDataset) -> tuple[Method, SampleDataset]:
     mean, std = channel_statistics(dataset)
     return build_method(config, dataset.channels, mean, std), dataset
 
