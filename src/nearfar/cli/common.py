@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nearfar.errors import ConfigError
+from nearfar.report.summary import aligned
 
 Args = TypeVar("Args")
 
@@ -65,7 +66,6 @@ def result(value: Any, as_json: bool, text: str) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned text, the first one the heading."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    """Rows as aligned text, the first one the heading, underlined."""
+    rules = ["-" * max(map(len, column)) for column in zip(*rows, strict=True)]
+    return aligned([rows[0], rules, *rows[1:]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nearfar.report.page import number
@@ -48,6 +48,10 @@ def summary_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 def summary_text(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     """The same as aligned text."""
-    rows = summary_rows(metrics)
+    return aligned(summary_rows(metrics))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text with their columns aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
