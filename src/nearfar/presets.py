@@ -76,6 +76,10 @@ class Demo:
     samples: int
     presets: tuple[str, ...]
     overrides: dict[str, Any] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=lambda: {"data.root": "."})
+    """settings that are folders of the world, such as eval.change: oscd"""
+    unit: str = "scenes"
+    """what `samples` counts"""
 
 
 DEMOS: dict[str, Demo] = {

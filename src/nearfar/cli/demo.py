@@ -22,7 +22,7 @@ class Arguments:
     """Run the embedded demonstration; opens nothing, downloads nothing."""
 
     name: tyro.conf.Positional[str] = "disco"
-    """which demonstration: disco"""
+    """which demonstration: disco or saco"""
     out: Path | None = None
     """folder for the world, the runs and the report; default nearfar-demo, nearfar-demo-2, ..."""
     seed: int = 0
@@ -65,14 +65,15 @@ def _world(demo: Demo, out: Path, args: Arguments) -> Path:
     from importlib import import_module
 
     samples = args.samples or demo.samples
-    note(f"generating {samples} scenes in {out / 'world'}")
+    note(f"generating {samples} {demo.unit} in {out / 'world'}")
     module = import_module(demo.world)
     return Path(module.generate(out / "world", n=samples, seed=args.seed))
 
 
 def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Job:
     overrides: dict[str, Any] = dict(demo.overrides)
-    overrides.update({"data.root": str(world), "train.seed": args.seed})
+    overrides.update({key: str(world / folder) for key, folder in demo.paths.items()})
+    overrides["train.seed"] = args.seed
     # One process a run: two runs on two cores, each with its own thread, are faster than one after the other.
     overrides["train.threads"] = max(1, (os.cpu_count() or 1) // len(demo.presets))
     if args.encoder is not None:
