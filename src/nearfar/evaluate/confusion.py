@@ -53,7 +53,7 @@ def iou(confusion: ArrayLike) -> FloatArray:
     counts = np.asarray(confusion, dtype=np.float64)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     union = counts.sum(axis=-1) + counts.sum(axis=-2) - hits
-    return np.divide(hits, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(np.divide(hits, union, out=np.zeros_like(union), where=union > 0))
 
 
 def without_truth(confusion: ArrayLike, ignored: Sequence[int]) -> FloatArray:
