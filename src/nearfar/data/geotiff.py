@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,11 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.data.geogrid import Axis, Grid, interpolate
-from nearfar.errors import ConfigError, DataError, ShapeError, missing_extra
+from nearfar.errors import ConfigError, DataError, NearfarError, ShapeError, missing_extra
 
 Array = NDArray[Any]
 _NAME = re.compile(r"(?:^|[^A-Za-z0-9])(B\d{1,2}A?)$", re.IGNORECASE)
 _CACHE = 64 * 2**20  # bytes; GDAL would take 5 % of the machine
+_SPARE = 2**20  # bytes; a disk with less room than this is full
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class GeoScene:
                 where=path,
                 found=found,
                 expected=f"{dataset.count} different names",
-                fix="Name them with names=[...], in the order of the file.",
+                fix="Name them in the order of the file: names=[...], on the command line --bands.",
             )
         return {name: (path, i + 1) for i, name in enumerate(found)}
 
@@ -296,7 +298,11 @@ def write_geotiff(
 
 @contextmanager
 def writing(path: Path, description: dict[str, Any]) -> Iterator[Any]:
-    """An open rasterio file that takes its name once it is whole."""
+    """An open rasterio file that takes its name once it is whole.
+
+    Raises NearfarError where it cannot be written, as on a full disk; then, and whatever is raised meanwhile, an older
+    file of that name stays.
+    """
     partial = path.with_name(f".{path.name}.partial")
     module = rasterio()
     try:
@@ -304,6 +310,21 @@ def writing(path: Path, description: dict[str, Any]) -> Iterator[Any]:
             warnings.simplefilter("ignore", module.errors.NotGeoreferencedWarning)
             with module.open(partial, "w", **description) as file:
                 yield file
+            _read_through(partial)
         partial.replace(path)
+    except module.errors.RasterioError as error:
+        full = shutil.disk_usage(path.parent).free < _SPARE
+        raise NearfarError(
+            "The disk is full" if full else f"The file cannot be written: {error}",
+            where=path,
+            fix="Free some space and run it again." if full else None,
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read_through(path: Path) -> None:
+    """Raise RasterioError where a block cannot be read: closing a file on a full disk raises nothing."""
+    with rasterio().open(path) as file:
+        for _, window in file.block_windows(1):
+            file.read(window=window)
