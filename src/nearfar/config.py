@@ -30,6 +30,14 @@ class DataConfig:
     splits: tuple[float, float, float] = (0.7, 0.1, 0.2)
     """train, validation and test shares where the data brings no split of its own"""
     split_seed: int = 0
+    sensor: str = ""
+    """satellite sensor by name, or a YAML file that describes one; empty: what the reader says"""
+    bands: tuple[str, ...] = ()
+    """bands of satellite images, by name and in this order; empty: all"""
+    dates: int = 0
+    """different dates drawn for a sample of a time series; 0: all"""
+    protocol: str = "official"
+    """which of the published splits: official, or spatial (EuroSAT, by longitude)"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,18 @@ class EncoderConfig:
     """early: all channels into one backbone; late: one backbone a modality, features concatenated and projected"""
     modality_dropout: float = 0.0
     """probability that a modality of a training sample is zeroed (never all of them)"""
+    groups: str = ""
+    """set of band groups that pass one shared backbone, by name (saco, natural, ...); empty: all channels at once"""
+    sensor: str = ""
+    """whose bands the groups name: a built-in sensor or a YAML file; empty: the one that has all channels"""
+    textures: bool = False
+    """local binary patterns of the bands as further groups; needs `groups`"""
+    texture_points: int = 16
+    """neighbours on the circle of the pattern"""
+    texture_radius: float = 2.0
+    """radius of the circle in pixels"""
+    texture_scale: float = 10000.0
+    """whole numbers a unit of reflectance on which patterns are computed; 255 for bands stored in 8 bit"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +147,29 @@ class EvalConfig:
     """What `nearfar eval` measures and how."""
 
     tasks: tuple[str, ...] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention; empty: all that the data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, landcover, segment, change; empty: all that the
+    data allows"""
+    landcover: Path | None = None
+    """labelled patches, such as EuroSAT, that task landcover classifies"""
+    segment: Path | None = None
+    """labelled scenes, such as PASTIS or GID, that task segment maps"""
+    change: Path | None = None
+    """pairs of scenes with a mask of what changed, such as OSCD, for task change"""
+    landcover_mode: Literal["linear", "histogram", "finetune"] = "linear"
+    """linear: a probe on frozen features; histogram: features and texture histograms of each band group; finetune: the
+    encoder learns too"""
+    protocol: str = "official"
+    """which split of those data is used; EuroSAT: official | spatial"""
+    statistics: Literal["target", "run"] = "target"
+    """pixels of those data are normalised by their own training split, or as in the run's pre-training"""
+    decoder: Literal["unet", "smp"] = "unet"
+    """what maps classes from the encoder's features; smp: that of segmentation-models-pytorch"""
+    decoder_epochs: int = 60
+    """passes over the training tiles, also of landcover's finetune and histogram modes"""
+    finetune: bool = False
+    """whether the encoder learns with the decoder; otherwise it is frozen"""
+    tile: int = 0
+    """side of a training tile in pixels; 0: 128 for segment, 96 for change"""
     k: int = 20
     """neighbours of the kNN classifier"""
     bootstrap: int = 1000
