@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.fused import fused_or
-from nearfar.losses.core.layout import Layout, Tile
+from nearfar.losses.core.layout import Layout
+from nearfar.losses.core.products import add_columns, add_rows, outer
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, shift_for
 from nearfar.losses.core.weights import ConstantWeights, OnlineWeights, Side, Weights
@@ -103,10 +104,8 @@ def _forward(x: Tensor, y: Tensor | None, plan: Plan, shift: float | None) -> tu
     sums: Sums
     sums = OnlineSums(x, other, plan.wanted) if shift is None else ConstantSums(x, other, plan.wanted, shift)
     for layout, block, _ in _blocks(x if y is None else y, plan):
-        buffer = x.new_empty(0)
         for t in layout.tiles():
-            s, buffer = _product(x, block, t, buffer)
-            sums.add(s, t, layout.masks(t) if t.kind == "mixed" else None)
+            sums.add(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
     rows = sums.result(plan.counts())
     return rows, sums.result(plan.column_counts(), True) if plan.two_sided else rows.new_empty(len(rows), 0)
 
@@ -115,13 +114,14 @@ def _backward(x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y
     dx = torch.zeros_like(x)
     dy = dx if y is None else torch.zeros_like(y) if needs_y else None
     for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
-        buffer = x.new_empty(0)
+        turned, first = x.T, -1
         for t in layout.tiles():
-            s, buffer = _product(x, block, t, buffer)
-            w = weights.tile(s, t, layout.masks(t) if t.kind == "mixed" else None)
-            dx[t.i0 : t.i1].addmm_(w, block[t.j0 : t.j1])
+            w = weights.tile(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
+            add_rows(dx[t.i0 : t.i1], w, block[t.j0 : t.j1])
             if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
-                d_block[t.j0 : t.j1].addmm_(w.T, x[t.i0 : t.i1])
+                if t.i0 != first:
+                    turned, first = x[t.i0 : t.i1].T.contiguous(), t.i0
+                add_columns(d_block[t.j0 : t.j1], w, turned)
     return dx, None if y is None else dy
 
 
@@ -132,11 +132,3 @@ def _blocks(y: Tensor, plan: Plan, dy: Tensor | None = None) -> Iterator[tuple[L
         return
     for source, (block, d_block) in plan.ring.rotate(y, dy):
         yield plan.layouts[source], block, d_block
-
-
-def _product(x: Tensor, y: Tensor, t: Tile, buffer: Tensor) -> tuple[Tensor, Tensor]:
-    """The tile x y^T in a buffer that grows to the largest one."""
-    elements = (t.i1 - t.i0) * (t.j1 - t.j0)
-    buffer = buffer if len(buffer) >= elements else x.new_empty(elements)
-    out = buffer[:elements].view(t.i1 - t.i0, t.j1 - t.j0)
-    return torch.mm(x[t.i0 : t.i1], y[t.j0 : t.j1].T, out=out), buffer

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ PACK_ROWS = 64
 """rows up to which small groups share a block: fewer blocks, at the price of pairs that are computed for nothing"""
 SLAB_ELEMENTS = 2**18
 """elements of a slab of rows; with its temporaries it stays in the cache of one core"""
+RECTANGLES = 8
+"""near rectangles of a tile up to which each is treated by itself"""
 _TILE: ContextVar[int] = ContextVar("tile", default=0)
 
 
@@ -40,7 +42,7 @@ def tile(rows: int) -> Iterator[None]:
 def tile_rows(device: torch.device) -> int:
     """Rows of a tile: what `tile` set, else NEARFAR_TILE, else what fits a core's cache."""
     chosen = _TILE.get() or int(os.environ.get("NEARFAR_TILE", "0"))
-    return chosen or (384 if device.type == "cpu" else 4096)
+    return chosen or (512 if device.type == "cpu" else 4096)
 
 
 class Tile(NamedTuple):
@@ -51,6 +53,15 @@ class Tile(NamedTuple):
     j0: int
     j1: int
     kind: Kind
+
+
+class Spots(NamedTuple):
+    """Where a mixed tile is not far: rectangles (rows, columns) of near pairs where those are few and large, else flat
+    indices of near pairs; and flat indices of pairs that are one thing, which lie in the rectangles too."""
+
+    rectangles: list[tuple[slice, slice]]
+    near: Tensor
+    twins: Tensor
 
 
 class Block(NamedTuple):
@@ -79,8 +90,8 @@ class Layout:
 
     def tiles(self) -> Iterator[Tile]:
         """All tiles; of a symmetric layout those on and above the diagonal."""
-        rows = _edges(self.rows, self.size)
-        columns = rows if self.symmetric else _edges(self.columns, self.size)
+        rows = _spans_of(self.rows, self.size)
+        columns = rows if self.symmetric else _spans_of(self.columns, self.size)
         for i, (i0, i1, first, last) in enumerate(rows):
             for j0, j1, low, high in columns[i if self.symmetric else 0 :]:
                 yield Tile(i0, i1, j0, j1, self._kind(i0 == j0, first, last, low, high))
@@ -90,6 +101,45 @@ class Layout:
             return "far"
         twins = self.row_numbers is not None and (corner or not self.symmetric)
         return "near" if first == last == low == high and not twins else "mixed"
+
+    def spots(self, t: Tile) -> Spots:
+        """The pairs of a mixed tile that are not far."""
+        starts, ends, first, last = self._runs
+        near = slice(np.searchsorted(ends, t.i0, side="right"), np.searchsorted(starts, t.i1))
+        r0, r1 = np.maximum(starts[near], t.i0) - t.i0, np.minimum(ends[near], t.i1) - t.i0
+        c0, c1 = np.maximum(first[near], t.j0) - t.j0, np.minimum(last[near], t.j1) - t.j0
+        some = c1 > c0
+        cut = np.stack([r0, r1, c0, c1])[:, some]
+        twins = self._twins_of(t)
+        if cut.shape[1] <= RECTANGLES:
+            found = [(slice(a, b), slice(c, d)) for a, b, c, d in cut.T.tolist()]
+            return Spots(found, twins[:0], twins)
+        pairs = torch.from_numpy(_inside(cut, t.j1 - t.j0))
+        return Spots([], pairs[~torch.isin(pairs, twins.cpu())].to(self.rows.device), twins)
+
+    @cached_property
+    def _runs(self) -> tuple[Any, ...]:
+        """Of each group of rows: where its rows start and end, and where its columns do; NumPy, [groups] each."""
+        groups, sizes = self.rows.unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
+        ends = sizes.cumsum(0)
+        places = ends - sizes, ends, *(torch.searchsorted(self.columns, groups, right=r) for r in (False, True))
+        return tuple(p.cpu().numpy() for p in places)
+
+    @cached_property
+    def _own(self) -> Tensor | None:
+        """The column that is one thing with each row, int64 [n]; -1: none."""
+        if self.row_numbers is None or self.column_numbers is None or not len(self.column_numbers):
+            return None
+        numbers, order = self.column_numbers.sort()
+        place = torch.searchsorted(numbers, self.row_numbers).clamp(max=len(numbers) - 1)
+        return torch.where(numbers[place] == self.row_numbers, order[place], -1)
+
+    def _twins_of(self, t: Tile) -> Tensor:
+        if self._own is None:
+            return self.rows[:0]
+        own = self._own[t.i0 : t.i1]
+        rows = ((own >= t.j0) & (own < t.j1)).nonzero()[:, 0]
+        return rows * (t.j1 - t.j0) + own[rows] - t.j0
 
     def masks(self, t: Tile) -> tuple[Tensor, Tensor]:
         """near and far of a tile, bool; one thing with itself is neither."""
@@ -127,25 +177,24 @@ def spans(n: int, size: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _edges(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
-    """Spans of about `size` sorted rows, at most half as much again, with the first and last group of each.
+def _spans_of(groups: Tensor, size: int) -> list[tuple[int, int, int, int]]:
+    """Spans of `size` sorted rows, the last one shorter, with the first and last group of each."""
+    cuts = spans(len(groups), size)
+    ends = groups[[i for i0, i1 in cuts for i in (i0, i1 - 1)]].tolist()
+    return [(i0, i1, ends[2 * k], ends[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
 
-    They end where groups end, as far as those are small enough: few tiles are then of mixed kind and need masks.
-    """
-    n = len(groups)
-    if not n:
-        return []
-    ends = groups.unique_consecutive(return_counts=True)[1].cumsum(0).cpu().numpy()  # type: ignore[no-untyped-call]
-    wanted = np.arange(size - size // 2, n, size)
-    coarse = sorted({0, n, *ends[np.searchsorted(ends, wanted)].tolist()})
-    cuts = [
-        (a + (b - a) * k // pieces, a + (b - a) * (k + 1) // pieces)
-        for a, b in pairwise(coarse)
-        for pieces in [max(1, round((b - a) / size))]
-        for k in range(pieces)
-    ]
-    firsts = groups[[i for i0, i1 in cuts for i in (i0, i1 - 1)]].tolist()
-    return [(i0, i1, firsts[2 * k], firsts[2 * k + 1]) for k, (i0, i1) in enumerate(cuts)]
+
+def _inside(cut: Any, width: int) -> Any:
+    """Flat indices in a tile of that width of all pairs in the rectangles (r0, r1, c0, c1) [4, k]."""
+    r0, r1, c0, c1 = cut
+    wide = np.repeat(c1 - c0, r1 - r0)  # pairs in each row of each rectangle
+    heads = np.repeat(c0 + r0 * width, r1 - r0) + (_ramp(r1 - r0) * width)
+    return np.repeat(heads, wide) + _ramp(wide)
+
+
+def _ramp(counts: Any) -> Any:
+    """0..c for each c of counts, one after another."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
 
 
 def blocks(rows: Tensor, columns: Tensor, size: int | None = None) -> list[Block]:

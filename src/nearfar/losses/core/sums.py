@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nearfar.losses.core.layout import Tile
+from nearfar.losses.core.layout import Layout, Spots, Tile
 
 LIMIT = {torch.float32: 60.0, torch.float64: 600.0}
 """exponents up to which a sum of many exponentials, or one of their inverses, is a normal number"""
@@ -56,7 +56,7 @@ class UnderflowError(ArithmeticError):
 class Sums(Protocol):
     """Running sums of rows, and of columns where wanted."""
 
-    def add(self, s: Tensor, t: Tile, masks: Masks | None) -> None:
+    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
         """Add the tile s, which is overwritten."""
 
     def result(self, counts: tuple[Tensor, Tensor], of_columns: bool = False) -> Tensor:
@@ -92,6 +92,14 @@ def raised(u: Tensor, powers: tuple[Power, ...]) -> Iterator[Tensor]:
             yield (u * exponent).exp_()
 
 
+def blank(u: Tensor, spots: Spots) -> None:
+    """Zero at all pairs that are not far, in place."""
+    for r, c in spots.rectangles:
+        u[r, c] = 0.0
+    u.view(-1)[spots.near] = 0.0
+    u.view(-1)[spots.twins] = 0.0
+
+
 class ConstantSums:
     """exp(p (s - m)) summed as it is: one pass over a tile serves its rows and its columns."""
 
@@ -103,31 +111,56 @@ class ConstantSums:
             self.rows if symmetric else None if columns is None else rows.new_zeros(wanted.outputs, len(columns))
         )
 
-    def add(self, s: Tensor, t: Tile, masks: Masks | None) -> None:
-        if t.kind != "far" and self.wanted.linear:
-            self._put(0, s if masks is None else s.masked_fill(~masks[0], 0.0), t)
-        if self.shift:
-            s.sub_(self.shift)
+    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
         if t.kind == "far":
-            self._far(s, t)
-        elif masks is None:
+            self._far(self._shifted(s), t)
+        elif t.kind == "near":
             self._near(s, t)
         else:
-            self._near(s.masked_fill(~masks[0], -math.inf), t)
-            self._far(s, t, masks[1])
+            self._mixed(s, t, layout.spots(t))
 
-    def _near(self, u: Tensor, t: Tile) -> None:
+    def _shifted(self, s: Tensor) -> Tensor:
+        return s.sub_(self.shift) if self.shift else s
+
+    def _near(self, s: Tensor, t: Tile) -> None:
+        if self.wanted.linear:
+            self._put(0, s, t)
         if self.wanted.near:
-            self._put(1, u.exp_(), t)
+            self._put(1, self._shifted(s).exp_(), t)
 
-    def _far(self, u: Tensor, t: Tile, mask: Tensor | None = None) -> None:
+    def _mixed(self, s: Tensor, t: Tile, spots: Spots) -> None:
+        flat = s.view(-1)
+        if self.wanted.linear:
+            flat[spots.twins] = 0.0
+            self._some(0, s, t, spots)
+        self._shifted(s)
+        if self.wanted.near:
+            flat[spots.twins] = -math.inf
+            self._some(1, s, t, spots)
+        self._far(s, t, spots)
+
+    def _some(self, k: int, s: Tensor, t: Tile, spots: Spots) -> None:
+        """Add near s (k 0) or their exponentials (k 1)."""
+        for r, c in spots.rectangles:
+            within = t._replace(i0=t.i0 + r.start, i1=t.i0 + r.stop, j0=t.j0 + c.start, j1=t.j0 + c.stop)
+            self._put(k, s[r, c].exp() if k else s[r, c], within, t.i0 == t.j0)
+        if len(spots.near):
+            u, width = s.view(-1)[spots.near], s.shape[1]
+            u = u.exp_() if k else u
+            self.rows[k].index_add_(0, spots.near // width + t.i0, u)
+            if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):
+                self.columns[k].index_add_(0, spots.near % width + t.j0, u)
+
+    def _far(self, u: Tensor, t: Tile, spots: Spots | None = None) -> None:
         for k, e in enumerate(raised(u, self.wanted.powers), 2):
-            # Not in place: the next power may be made of this one.
-            self._put(k, e if mask is None else e.masked_fill(~mask, 0.0), t)
+            if spots is not None:
+                blank(e, spots)
+            self._put(k, e, t)
 
-    def _put(self, k: int, u: Tensor, t: Tile) -> None:
+    def _put(self, k: int, u: Tensor, t: Tile, corner: bool | None = None) -> None:
+        corner = t.i0 == t.j0 if corner is None else corner
         self.rows[k, t.i0 : t.i1] += u.sum(1)
-        if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):
+        if self.columns is not None and not (self.columns is self.rows and corner):
             self.columns[k, t.j0 : t.j1] += u.sum(0)
 
     def result(self, counts: tuple[Tensor, Tensor], of_columns: bool = False) -> Tensor:
@@ -159,7 +192,8 @@ class OnlineSums:
         sums = x.new_zeros(self.wanted.outputs, len(x))
         return sums, torch.full_like(sums, torch.finfo(x.dtype).min / 4)
 
-    def add(self, s: Tensor, t: Tile, masks: Masks | None) -> None:
+    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
+        masks = layout.masks(t) if t.kind == "mixed" else None
         self._side(self.rows, s, slice(t.i0, t.i1), t, masks)
         if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):
             turned = None if masks is None else (masks[0].T, masks[1].T)

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nearfar.losses.core.layout import Tile
-from nearfar.losses.core.sums import Masks, Wanted, nothing, raised
+from nearfar.losses.core.layout import Layout, Spots, Tile
+from nearfar.losses.core.sums import Masks, Wanted, blank, nothing, raised
 
 
 class Side(NamedTuple):
@@ -21,7 +21,7 @@ class Side(NamedTuple):
 class Weights(Protocol):
     """`tile` turns a tile of s into the gradient of the loss in it."""
 
-    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+    def tile(self, s: Tensor, t: Tile, layout: Layout) -> Tensor:
         """[i1 - i0, j1 - j0]; s is overwritten."""
 
 
@@ -44,19 +44,38 @@ class ConstantWeights:
         rows = self.rows[k, t.i0 : t.i1, None]
         return rows if self.columns is None else rows + self.columns[k, None, t.j0 : t.j1]
 
-    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+    def tile(self, s: Tensor, t: Tile, layout: Layout) -> Tensor:
         if self.shift:
             s.sub_(self.shift)
         if t.kind == "far":
             return self._far(s, t)
-        near = self._near(s.clone() if masks else s, t)
-        if masks is None:
-            return near
-        return near.masked_fill_(~masks[0], 0.0).add_(self._far(s, t).masked_fill_(~masks[1], 0.0))
+        return self._near(s, t) if t.kind == "near" else self._mixed(s, t, layout.spots(t))
+
+    def _mixed(self, s: Tensor, t: Tile, spots: Spots) -> Tensor:
+        near = [(r, c, self._rectangle(s[r, c], t, r, c)) for r, c in spots.rectangles]
+        pairs = self._pairs(s, t, spots.near)
+        s = self._far(s, t)
+        blank(s, spots)
+        for r, c, w in near:
+            s[r, c] = w
+        flat = s.view(-1)
+        flat[spots.near] = pairs
+        flat[spots.twins] = 0.0
+        return s
+
+    def _rectangle(self, s: Tensor, t: Tile, r: slice, c: slice) -> Tensor:
+        return self._near(s.clone(), Tile(t.i0 + r.start, t.i0 + r.stop, t.j0 + c.start, t.j0 + c.stop, "near"))
+
+    def _pairs(self, s: Tensor, t: Tile, where: Tensor) -> Tensor:
+        """The gradient at single near pairs."""
+        i, j = where // s.shape[1] + t.i0, where % s.shape[1] + t.j0
+        factors = self.rows[:, i] if self.columns is None else self.rows[:, i] + self.columns[:, j]
+        linear = factors[0]
+        return linear + s.view(-1)[where].exp_() * factors[1] if self.wanted.near else linear
 
     def _near(self, u: Tensor, t: Tile) -> Tensor:
         if not self.wanted.near:
-            return self._factor(0, t).expand_as(u).clone()
+            return self._factor(0, t).expand_as(u).contiguous()
         u = u.exp_().mul_(self._factor(1, t))
         return u.add_(self._factor(0, t)) if self.wanted.linear else u
 
@@ -81,7 +100,8 @@ class OnlineWeights:
     def __init__(self, rows: Side, columns: Side | None, wanted: Wanted) -> None:
         self.rows, self.columns, self.wanted = rows, columns, wanted
 
-    def tile(self, s: Tensor, t: Tile, masks: Masks | None) -> Tensor:
+    def tile(self, s: Tensor, t: Tile, layout: Layout) -> Tensor:
+        masks = layout.masks(t) if t.kind == "mixed" else None
         total = self._side(self.rows, s, slice(t.i0, t.i1), t, masks)
         if self.columns is not None:
             turned = None if masks is None else (masks[0].T, masks[1].T)
