@@ -34,6 +34,12 @@ def export(source: ImageEncoder | Path | str, to: str, path: Path | str) -> Path
     encoder = source if isinstance(source, ImageEncoder) else load_encoder(_encoder_file(Path(source)))
     if to == "safetensors":
         return save_encoder(encoder, path)
+    if encoder.config.textures:
+        raise ConfigError(
+            "local binary patterns have no ONNX operator",
+            where="encoder.textures",
+            fix="Export to safetensors, or train without textures (saco instead of saco_plus).",
+        )
     return _write_onnx(encoder, Path(path))
 
 

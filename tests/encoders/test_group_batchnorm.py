@@ -90,3 +90,19 @@ def test_rows_that_are_no_stack_are_refused() -> None:
 def test_a_norm_with_more_in_it_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"SyncBatchNorm.*BatchNorm2d"):
         per_group_statistics(nn.Sequential(nn.SyncBatchNorm(3)), 2)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_separate_statistics_are_those_of_a_norm_a_group(momentum: float | None) -> None:
+    torch.manual_seed(0)
+    one, _ = pair(nn.BatchNorm2d(3, momentum=momentum), 4)
+    norms, many = [copy.deepcopy(one) for _ in range(4)], per_group_statistics(copy.deepcopy(one), 4, "separate")
+    for training in (True, True, False):
+        x = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64) * torch.arange(1, 5)[:, None, None, None]
+        many.train(training)
+        expected = torch.stack([norm.train(training)(x[:, g]) for g, norm in enumerate(norms)], 1)
+        torch.testing.assert_close(many(x.flatten(0, 1)), expected.flatten(0, 1), rtol=1e-13, atol=1e-13)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(many, name), torch.cat([getattr(norm, name) for norm in norms]))
+    with pytest.raises(ShapeError, match="no stack of groups"):
+        many(torch.randn(6, 3, 5, 5, dtype=torch.float64))

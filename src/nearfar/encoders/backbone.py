@@ -110,6 +110,15 @@ class Backbone(nn.Module):
         last = 3 if blocks is None else min(3, len(blocks))
         return list(self.model.forward_intermediates(x, indices=last, intermediates_only=True))  # type: ignore[operator]
 
+    def pyramid(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, C, H, W] -> features [B, feature_dim] and the maps of all stages from fine to coarse, in one pass."""
+        if not (hasattr(self.model, "forward_intermediates") and hasattr(self.model, "forward_head")):
+            raise ConfigError(
+                f"{self.name} does not give its stages", where="encoder.name", fix="Use a ResNet, nano_cnn or a ViT."
+            )
+        last, maps = self.model.forward_intermediates(x)  # type: ignore[operator]
+        return self.model.forward_head(last), list(maps)  # type: ignore[operator]
+
     @torch.no_grad()
     def attention(self, x: Tensor) -> list[Tensor]:
         """[B, C, S, S] -> softmax attention [B, heads, T, T] of every block, in evaluation mode.

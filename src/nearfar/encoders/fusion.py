@@ -64,6 +64,12 @@ class LateFusion(nn.Module):
         parts = [backbone.stages(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]
         return [torch.cat(maps, 1) for maps in zip(*parts, strict=True)]
 
+    def pyramid(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, C, H, W] -> features [B, feature_dim], and maps of all stages, the modalities' channels in a row."""
+        parts = [backbone.pyramid(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]
+        features = self.join(torch.cat([part[0] for part in parts], 1))
+        return features, [torch.cat(maps, 1) for maps in zip(*(part[1] for part in parts), strict=True)]
+
     def attention(self, x: Tensor) -> list[Tensor]:
         """[B, C, S, S] -> [B, modalities * heads, T, T] of every block."""
         maps = [backbone.attention(x[:, span]) for backbone, span in zip(self._all(), self.spans, strict=True)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.encoders.backbone import Backbone
-from nearfar.encoders.group_batchnorm import per_group_statistics
+from nearfar.encoders.group_batchnorm import Running, per_group_statistics
 from nearfar.errors import ConfigError, ShapeError
 
 Pool = Literal["mean", "max"]
@@ -40,6 +40,8 @@ class GroupEncoder(nn.Module):
     group_norm: True gives every group its own batch statistics. Outputs, gradients and running statistics are then
         those of one pass a group, in the order groups, textures, up to rounding, in one pass over B * G images. Without
         it statistics are those of all groups mixed, which is another network.
+    running: what evaluation uses, see `GroupBatchNorm`: "shared", one set of running statistics, as the loop;
+        "separate", one a group, so that evaluation normalises each group as training does.
 
     Dropout and stochastic depth draw once for the stack, not once a group. `SyncBatchNorm` has no per-group form.
 
@@ -58,13 +60,14 @@ class GroupEncoder(nn.Module):
         pool: Pool = "mean",
         *,
         group_norm: bool = True,
+        running: Running = "shared",
     ) -> None:
         super().__init__()
         if pool not in get_args(Pool):
             raise ConfigError("unknown pooling over groups", where="pool", found=repr(pool), expected="mean or max")
         self.groups, self.textures = _checked(groups, textures)
         self.pool = pool
-        self.backbone = per_group_statistics(backbone, self.count) if group_norm else backbone
+        self.backbone = per_group_statistics(backbone, self.count, running) if group_norm else backbone
         width = getattr(backbone, "feature_dim", getattr(backbone, "num_features", None))
         self.feature_dim: int | None = None if width is None else int(cast(int, width))
         self.register_buffer("image_index", torch.tensor(self.groups, dtype=torch.int64), persistent=False)
@@ -111,22 +114,60 @@ class GroupEncoder(nn.Module):
         if not pyramid:
             each = self.backbone(stacked).unflatten(0, (-1, self.count))
             return GroupFeatures(each, self._pooled(each))
-        model = self._with_stages()
-        last, stages = model.forward_intermediates(stacked)
-        each = model.forward_head(last).unflatten(0, (-1, self.count))
-        maps = tuple(self._pooled(stage.unflatten(0, (-1, self.count))) for stage in stages)
-        return GroupFeatures(each, self._pooled(each), maps)
+        features, stages = self._stages(stacked)
+        each = features.reshape(-1, self.count, *features.shape[1:])
+        return GroupFeatures(each, self._pooled(each), tuple(self._pooled_maps(stages)))
+
+    def pyramid(self, x: Tensor, textures: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Pooled features [B, D] and maps of all stages from fine to coarse, pooled over the groups."""
+        found = self(x, textures, pyramid=True)
+        return found.pooled, list(found.pyramid)
+
+    def dense(self, x: Tensor, textures: Tensor | None = None) -> Tensor:
+        """[B, D, h, w]: the last map before pooling over the image, pooled over the groups."""
+        maps = self._body().dense(self.stack(x, textures).flatten(0, 1))
+        return self._pooled_maps([maps])[0]
+
+    def stages(self, x: Tensor, textures: Tensor | None = None) -> list[Tensor]:
+        """Maps [B, D_i, h_i, w_i] of the last three stages, pooled over the groups."""
+        maps = self._body().stages(self.stack(x, textures).flatten(0, 1))
+        return self._pooled_maps(maps)
+
+    def attention(self, x: Tensor) -> list[Tensor]:
+        """ConfigError: every group has attention maps of its own, none is the image's."""
+        raise ConfigError("an encoder of groups has no attention maps of the image", where="encoder.groups")
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of patches, None for networks without patch tokens."""
+        return self.backbone.grid if isinstance(self.backbone, Backbone) else None
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patch tokens."""
+        return self.backbone.prefix_tokens if isinstance(self.backbone, Backbone) else 0
+
+    def _body(self) -> Backbone:
+        if not isinstance(self.backbone, Backbone):
+            raise ConfigError("maps need a Backbone", where="GroupEncoder", found=type(self.backbone).__name__)
+        return self.backbone
+
+    def _pooled_maps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [self._pooled(x.reshape(-1, self.count, *x.shape[1:])) for x in maps]
 
     def _pooled(self, x: Tensor) -> Tensor:
         return x.mean(1) if self.pool == "mean" else x.amax(1)
 
-    def _with_stages(self) -> Any:
-        model = self.backbone.model if isinstance(self.backbone, Backbone) else self.backbone
+    def _stages(self, stacked: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if isinstance(self.backbone, Backbone):
+            return self.backbone.pyramid(stacked)
+        model: Any = self.backbone
         if not (hasattr(model, "forward_intermediates") and hasattr(model, "forward_head")):
             raise ConfigError(
                 f"{type(model).__name__} does not give its stages", where="GroupEncoder", fix="Use a timm ResNet."
             )
-        return model
+        last, stages = model.forward_intermediates(stacked)
+        return model.forward_head(last), stages
 
 
 def _checked(groups: Positions, textures: Positions) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:

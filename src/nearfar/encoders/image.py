@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from nearfar.config import EncoderConfig
 from nearfar.data.sample import Channels
 from nearfar.encoders.backbone import Backbone
 from nearfar.encoders.fusion import LateFusion, drop_modalities
+from nearfar.encoders.grouped import GroupEncoder, GroupFeatures
 from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, DataError, ShapeError
 
@@ -42,8 +43,7 @@ class ImageEncoder(nn.Module):
             raise ConfigError(
                 "a probability below 1 is needed", where="encoder.modality_dropout", found=config.modality_dropout
             )
-        late = config.fusion == "late" and len(channels.modalities) > 1
-        self.body: Backbone | LateFusion = LateFusion(config, channels) if late else Backbone(config, len(channels))
+        self.body: Backbone | LateFusion | GroupEncoder = self._body()
         self.register_buffer("mean", self._statistic("mean", mean, 0.0))
         self.register_buffer("std", self._statistic("std", std, 1.0))
         if not bool((self.std > 0).all()):
@@ -53,7 +53,7 @@ class ImageEncoder(nn.Module):
                 found=f"standard deviation {float(self.std.min())}",
                 fix="Leave the channel out or give a standard deviation above zero.",
             )
-        self.feature_dim = self.body.feature_dim
+        self.feature_dim = cast(int, self.body.feature_dim)
         self.metadata: dict[str, object] = {}
 
     @property
@@ -69,6 +69,25 @@ class ImageEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, feature_dim]."""
         return cast(Tensor, self.body(self.prepare(x)))
+
+    def features(
+        self, x: Tensor, textures: Tensor | None = None, *, pyramid: bool = False, resize: bool | None = None
+    ) -> GroupFeatures:
+        """[B, C, H, W] -> what an encoder of groups says too, here of one group: `each` [B, 1, feature_dim].
+
+        pyramid: also the maps of all stages, from fine to coarse. resize: to `config.size` as `forward` does; by
+        default not where a pyramid is asked for, whose maps are then of the image's own resolution (a ViT with a fixed
+        grid is always resized). textures: for encoders that take them. Raises ShapeError, and ConfigError for networks
+        that do not give their stages.
+        """
+        if textures is not None:
+            raise ShapeError("this encoder takes no texture maps", where="textures", found=tuple(textures.shape))
+        prepared = self.prepare(x, resize=self._resizes(pyramid, resize))
+        if not pyramid:
+            each = cast(Tensor, self.body(prepared))
+            return GroupFeatures(each[:, None], each)
+        each, maps = self.body.pyramid(prepared)
+        return GroupFeatures(each[:, None], each, tuple(maps))
 
     def dense(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, D, h, w]: spatial features of the last stage. ConfigError where there are none."""
@@ -89,8 +108,22 @@ class ImageEncoder(nn.Module):
         with evaluating(self):
             return self.body.attention(self.prepare(x))
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Tensor, *, resize: bool = True) -> Tensor:
         """[B, C, H, W] -> [B, C, size, size]: checked, resized, normalised; in training with modality dropout."""
+        return self._normalised(self._sized(x, resize))
+
+    def description(self) -> dict[str, Any]:
+        """What the encoder's file says of it besides its configuration, as plain values."""
+        return {}
+
+    def _body(self) -> Backbone | LateFusion | GroupEncoder:
+        late = self.config.fusion == "late" and len(self.channels.modalities) > 1
+        return LateFusion(self.config, self.channels) if late else Backbone(self.config, len(self.channels))
+
+    def _resizes(self, pyramid: bool, resize: bool | None) -> bool:
+        return (not pyramid if resize is None else resize) or self.grid is not None
+
+    def _sized(self, x: Tensor, resize: bool) -> Tensor:
         if x.ndim != 4 or x.shape[1] != len(self.channels):
             raise ShapeError(
                 "the images do not have the encoder's channels",
@@ -105,8 +138,11 @@ class ImageEncoder(nn.Module):
                 fix="Divide by the scale of the data type, 255 for 8 bit or 65535 for 16 bit.",
             )
         size = (self.config.size, self.config.size)
-        if x.shape[-2:] != size:
+        if resize and x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
+        return x
+
+    def _normalised(self, x: Tensor) -> Tensor:
         x = (x - self.mean[:, None, None]) / self.std[:, None, None]
         if self.config.normalize == "image":
             x = _by_image(x)

@@ -15,6 +15,7 @@ from torch import Tensor
 from nearfar import __version__
 from nearfar.config import EncoderConfig
 from nearfar.data.sample import Channels
+from nearfar.encoders.bands import build_encoder
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import DataError
 
@@ -27,7 +28,8 @@ def describe(encoder: ImageEncoder, **metadata: Any) -> dict[str, Any]:
     """All that is needed to use the encoder elsewhere, as plain values for JSON; `metadata` is added to it,
     and what the encoder brought along from its own file stays.
 
-    Keys: nearfar (version), config, channels {names, modalities}, mean, std, size, scale {dtype: value}, feature_dim.
+    Keys: nearfar (version), config, channels {names, modalities}, mean, std, size, scale {dtype: value}, feature_dim; for an
+    encoder of band groups also its sensor, groups and textures, by name.
     """
     config = dataclasses.asdict(dataclasses.replace(encoder.config, weights=None))
     return {
@@ -41,6 +43,7 @@ def describe(encoder: ImageEncoder, **metadata: Any) -> dict[str, Any]:
         "std": encoder.std.tolist(),
         "size": encoder.config.size,
         "feature_dim": encoder.feature_dim,
+        **encoder.description(),
     }
 
 
@@ -122,6 +125,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def _rebuild(description: dict[str, Any]) -> ImageEncoder:
     names = tuple(description["channels"]["names"])
     modalities = {name: tuple(span) for name, span in description["channels"]["modalities"].items()}
-    encoder = ImageEncoder(EncoderConfig(**description["config"]), Channels(names, modalities))
+    encoder = build_encoder(EncoderConfig(**description["config"]), Channels(names, modalities))
+    for key, value in json.loads(json.dumps(encoder.description())).items():
+        if description[key] != value:
+            raise ValueError(f"its {key} were {description[key]}, and are {value} here")
     encoder.metadata = description
     return encoder

@@ -78,17 +78,26 @@ class NanoCNN(nn.Module):
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """[B, in_chans, H, W] -> the map after each of the three stages."""
-        maps, depth = [], len(self.blocks) // 3
-        x = self.stem(x)
+        return self.forward_intermediates(x)[1][1:]
+
+    def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[B, in_chans, H, W] -> the last map, and the maps of all resolutions from half the image's on (as timm's)."""
+        half = self.stem[:3](x)
+        stages, x = [half], self.stem[3:](half)
+        depth = len(self.blocks) // 3
         for number, block in enumerate(self.blocks, 1):
             x = block(x)
             if number % depth == 0:
-                maps.append(x)
-        return maps
+                stages.append(x)
+        return x, stages
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """[B, 4 width, h, w] -> [B, 4 width]: the mean over the map."""
+        return x.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> [B, 4 width]: the mean over the last map."""
-        return self.forward_features(x).mean((2, 3))
+        return self.forward_head(self.forward_features(x))
 
 
 class ConvStem(PatchEmbed):

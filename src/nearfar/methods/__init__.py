@@ -37,7 +37,7 @@ def build_method(
 
     Raises ConfigError for an unknown preset or a method section of another method.
     """
-    from nearfar.encoders.image import ImageEncoder
+    from nearfar.encoders.bands import build_encoder
 
     _require_known(config.preset, PRESETS, "preset")
     kind = load_method_class(PRESETS[config.preset].method)
@@ -48,7 +48,7 @@ def build_method(
             found=type(config.method).__name__,
             expected=kind.Config.__name__,
         )
-    return kind(config.method, ImageEncoder(config.encoder, channels, mean, std), config.views)
+    return kind(config.method, build_encoder(config.encoder, channels, mean, std), config.views)
 
 
 def create(
