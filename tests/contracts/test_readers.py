@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,22 @@ from nearfar.data.readers import READERS, Reader, find_reader
 from nearfar.errors import DataError, NearfarError
 
 
-@pytest.fixture(params=list(READERS))
+@pytest.fixture(params=list(READERS), scope="module")
 def reader(request: pytest.FixtureRequest) -> Reader:
-    return READERS[request.param]
+    found = READERS[request.param]
+    if found.needs:
+        pytest.importorskip(found.needs)
+    return found
+
+
+@pytest.fixture(scope="module")
+def example(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return reader.write_example(tmp_path_factory.mktemp(reader.name) / "example", count=36, size=20)
 
 
 @pytest.fixture
-def config(reader: Reader, tmp_path: Path) -> DataConfig:
-    return DataConfig(root=reader.write_example(tmp_path / "example", count=36, size=20), size=16)
+def config(example: Path, tmp_path: Path) -> DataConfig:
+    return DataConfig(root=Path(shutil.copytree(example, tmp_path / "example")), size=16)
 
 
 @pytest.fixture
@@ -49,6 +58,8 @@ def test_the_example_is_the_same_for_the_same_seed(reader: Reader, dataset: Imag
 
 def test_the_example_can_be_learned(dataset: ImageDataset) -> None:
     """Distance to the class means of plain pixel statistics already beats chance by far."""
+    if not dataset.classes or (dataset.labels < 0).all():
+        pytest.skip("its samples have no label")
     images = torch.stack([dataset[i]["image"] for i in range(len(dataset))]).flatten(2)
     features = torch.cat([images.amax(2), images.amin(2)], dim=1).numpy()
     means = np.stack([features[dataset.labels == c].mean(0) for c in range(len(dataset.classes))])
@@ -76,7 +87,7 @@ def test_ids_are_unique_and_do_not_name_the_root(dataset: ImageDataset) -> None:
 def test_raw_keeps_resolution_and_depth(dataset: ImageDataset) -> None:
     raw = dataset.raw(0)
     assert list(raw) == list(dataset.channels.modalities)
-    assert all(array.dtype in (np.uint8, np.uint16) and max(array.shape) <= 20 for array in raw.values())
+    assert all(array.dtype in (np.uint8, np.uint16) and 16 not in array.shape[:2] for array in raw.values())
 
 
 def test_splits_are_disjoint_and_whole(config: DataConfig, dataset: ImageDataset) -> None:
@@ -91,7 +102,8 @@ def test_batches(dataset: ImageDataset) -> None:
 
 
 def _some_image(dataset: ImageDataset) -> Path:
-    return dataset.records[len(dataset) // 2].paths[0]
+    path = dataset.records[len(dataset) // 2].paths[0]
+    return path if path.is_file() else sorted(path.glob("*.tif"))[0]
 
 
 def test_a_truncated_image_is_named(config: DataConfig, dataset: ImageDataset) -> None:
@@ -106,6 +118,8 @@ def test_another_number_of_channels_is_named(config: DataConfig, dataset: ImageD
     from PIL import Image
 
     path = _some_image(dataset)
+    if not isinstance(dataset, ImageDataset):
+        pytest.skip("its channels have names: what is wrong with one is the reader's own test")
     Image.open(path).convert("L").save(path)
     assert any(str(problem.path) == str(path) and "channels" in problem.what for problem in check(config))
 

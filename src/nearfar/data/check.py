@@ -56,7 +56,8 @@ def check(config: DataConfig) -> list[Problem]:
         return [Problem.of(error, config.root or "")]
     problems, seen = list(scan.problems), _Seen()
     for record in scan.records:
-        problems += _look_at(record, config, seen)
+        problems += _look_at(record, config, scan, seen)
+        problems += scan.examine(record) if scan.examine else ()
     problems += _mixtures(seen, scan)
     problems += _labels(scan, config.root or "")
     problems += _splits(scan)
@@ -65,12 +66,14 @@ def check(config: DataConfig) -> list[Problem]:
     return problems
 
 
-def _look_at(record: Record, config: DataConfig, seen: _Seen) -> Iterator[Problem]:
+def _look_at(record: Record, config: DataConfig, scan: Scan, seen: _Seen) -> Iterator[Problem]:
     looks: list[_Look] = []
-    for modality, path in enumerate(record.paths):
+    for position, path in enumerate(record.paths):
+        modality = position if len(scan.modalities) > 1 else 0
         try:
-            array = images.read(path)
-            images.scaled(array[:1, :1], config.scale, path)
+            array = scan.read(path) if scan.read else images.read(path)
+            if scan.read is None:
+                images.scaled(array[:1, :1], config.scale, path)
         except DataError as error:
             yield Problem.of(error, path)
             continue

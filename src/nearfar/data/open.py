@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from nearfar.config import DataConfig
 from nearfar.data import images
-from nearfar.data.dataset import ImageDataset, Record, channel_names, default_channels
+from nearfar.data.dataset import ImageDataset, Record, SampleDataset, channel_names, default_channels
 from nearfar.data.readers import Scan, find_reader
 from nearfar.data.readers.base import root_of
 from nearfar.data.sample import Channels
@@ -20,7 +21,7 @@ from nearfar.errors import ConfigError, DataError
 Split = Literal["train", "val", "test", "all"]
 
 
-def open_dataset(config: DataConfig, split: Split = "all") -> ImageDataset:
+def open_dataset(config: DataConfig, split: Split = "all") -> SampleDataset:
     """The samples of one split, or of all (each record then says which split it belongs to).
 
     Splits that the data brings are kept; where it brings training and test samples alone, the validation samples are
@@ -38,13 +39,10 @@ def open_dataset(config: DataConfig, split: Split = "all") -> ImageDataset:
     if fatal:
         more = f" `nearfar data check` lists {len(fatal) - 1} more." if len(fatal) > 1 else ""
         raise DataError(fatal[0].what, where=fatal[0].path, fix=fatal[0].fix + more)
-    channels = channels_of(config, scan.modalities, scan.records[0])
-    dataset = ImageDataset(
-        assign_splits(scan.records, config), channels, scan.classes, root, size=config.size, scale=config.scale
-    )
+    dataset, records = _built(scan, config, root)
     if split == "all":
         return dataset
-    chosen = [i for i, record in enumerate(dataset.records) if record.split == split]
+    chosen = [i for i, record in enumerate(records) if record.split == split]
     if not chosen:
         raise DataError(
             f"the {split} split is empty",
@@ -53,6 +51,15 @@ def open_dataset(config: DataConfig, split: Split = "all") -> ImageDataset:
             fix="Set --data.splits, or add samples: groups and near-duplicates are never parted.",
         )
     return dataset.subset(chosen)
+
+
+def _built(scan: Scan, config: DataConfig, root: Path) -> tuple[SampleDataset, list[Record]]:
+    if scan.build is not None:
+        records = assign_splits(scan.records, config, scan)
+        return scan.build(records, config, root), records
+    channels = channels_of(config, scan.modalities, scan.records[0])
+    records = assign_splits(scan.records, config, scan)
+    return ImageDataset(records, channels, scan.classes, root, size=config.size, scale=config.scale), records
 
 
 def _validate(config: DataConfig) -> None:
@@ -96,26 +103,37 @@ def channels_of(config: DataConfig, modalities: Sequence[str], record: Record) -
     return Channels.of({name: channel_names(name, count) for name, count in zip(modalities, counts, strict=True)})
 
 
-def assign_splits(records: Sequence[Record], config: DataConfig) -> list[Record]:
-    """The records, each with a split. Raises DataError where only some of them bring one."""
+def assign_splits(records: Sequence[Record], config: DataConfig, scan: Scan | None = None) -> list[Record]:
+    """The records, each with a split. Raises DataError where only some of them bring one.
+
+    `scan` says how their images are read, and whether those that look the same are kept together (default: yes).
+    """
+    scan = scan or Scan([], ())
     given = {record.split for record in records}
     if None in given and len(given) > 1:
         lost = next(record for record in records if record.split is None)
         raise DataError("some samples have a split and others none", where=lost.id, fix="Give every sample a split.")
     train, val, _ = config.splits
     if given == {None}:
-        return _divide(records, range(len(records)), ("train", "val", "test"), config.splits, config.split_seed)
+        return _divide(records, range(len(records)), ("train", "val", "test"), config.splits, config.split_seed, scan)
     if "train" in given and "val" not in given and val > 0:
         chosen = [i for i, record in enumerate(records) if record.split == "train"]
-        return _divide(records, chosen, ("train", "val"), (train, val), config.split_seed)
+        return _divide(records, chosen, ("train", "val"), (train, val), config.split_seed, scan)
     return list(records)
 
 
 def _divide(
-    records: Sequence[Record], chosen: Sequence[int], names: Sequence[str], shares: Sequence[float], seed: int
+    records: Sequence[Record],
+    chosen: Sequence[int],
+    names: Sequence[str],
+    shares: Sequence[float],
+    seed: int,
+    scan: Scan,
 ) -> list[Record]:
     labels = np.array([records[i].label for i in chosen], dtype=np.int64)
-    twins = near_duplicate_groups([records[i].paths[0] for i in chosen])
+    twins = np.arange(len(chosen))
+    if scan.look_alikes:
+        twins = near_duplicate_groups([records[i].paths[0] for i in chosen], read=scan.read)
     groups = merged([records[i].group for i in chosen], twins)
     divided = list(records)
     for name, part in zip(names, stratified(labels, shares, seed, groups), strict=True):

@@ -24,6 +24,11 @@ class Sample(TypedDict, total=False):
     mask: Tensor  # bool [H, W], True = the object or the defect
     true_label: int  # the label before noise, where a generator knows it
     views: Tensor  # float32 [V, C, h, w], what `Method.views` adds
+    series: Tensor  # float32 [T, C, H, W], one ground at several dates; `image` is series[0]
+    days: Tensor  # int64 [T], the dates, as datetime.date.toordinal counts them
+    valid: Tensor  # bool [T, H, W], True where there is data; pixels are 0 elsewhere
+    gsd: float  # metres a pixel of `image` and `series`
+    target: Tensor  # int64 [H, W], the class of each pixel, 255 where it does not count
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,8 @@ class Channels:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def band_names(channels: Channels) -> tuple[str, ...]:
+    """The channels' own names without their modality: ("s2.B04", "s2.B8A") -> ("B04", "B8A")."""
+    return tuple(name.rpartition(".")[2] for name in channels.names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,15 @@ def stratified(
     return [np.flatnonzero(part == number) for number in range(len(weights))]
 
 
-def near_duplicate_groups(paths: Sequence[Path], threshold: float = NEAR) -> Indices:
+def near_duplicate_groups(
+    paths: Sequence[Path], threshold: float = NEAR, read: Callable[[Path], NDArray[Any]] | None = None
+) -> Indices:
     """int64 [N]: one number a group of images that look the same; most groups have one member.
 
-    Likeness is passed on: where a is near b and b near c, all three are one group. Raises DataError for bad files.
+    Likeness is passed on: where a is near b and b near c, all three are one group. `read` decodes a path as [H, W, C]
+    (default: `images.read`). Raises DataError for bad files.
     """
-    return group_prints([_print_of_file(path) for path in paths], threshold)
+    return group_prints([_print_of_file(path, read or images.read) for path in paths], threshold)
 
 
 def group_prints(prints: Sequence[NDArray[np.float32]], threshold: float = NEAR) -> Indices:
@@ -88,11 +91,11 @@ def perceptual_print(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(unit, dtype=np.float32)
 
 
-def _print_of_file(path: Path) -> NDArray[np.float32]:
+def _print_of_file(path: Path, read: Callable[[Path], NDArray[Any]]) -> NDArray[np.float32]:
     """Remembered until the file changes: every split of a dataset asks for the prints of all."""
     key = images.fingerprint(path)
     if key not in _PRINTS:
-        _PRINTS[key] = perceptual_print(images.read(path))
+        _PRINTS[key] = perceptual_print(read(path))
     return _PRINTS[key]
 
 

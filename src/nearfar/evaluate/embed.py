@@ -95,7 +95,7 @@ def embed_folder(
     if folder.is_file() and is_image(folder):
         dataset = _one_image(run, encoder.channels, folder)
     else:
-        dataset = open_dataset(replace(run.config.data, root=folder, format=format), "all")
+        dataset = cast(ImageDataset, open_dataset(replace(run.config.data, root=folder, format=format), "all"))
     made = embed(encoder, dataset, batch_size=batch_size)
     named = np.array([record.split or "" for record in dataset.records], dtype=np.str_)
     made = replace(made, split=named)

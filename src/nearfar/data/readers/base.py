@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
 
 from nearfar.config import DataConfig
 from nearfar.data import images
-from nearfar.data.dataset import Record
+from nearfar.data.dataset import Record, SampleDataset
 from nearfar.errors import ConfigError, DataError
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -50,6 +52,14 @@ class Scan:
     """whether `DataConfig.group` was a column and is already in the records"""
     open_set: bool = False
     """whether the test split holds classes that training does not, on purpose"""
+    build: Callable[[list[Record], DataConfig, Path], SampleDataset] | None = None
+    """makes the dataset of the records (which then have their splits) below a root; None: an `ImageDataset`"""
+    read: Callable[[Path], NDArray[Any]] | None = None
+    """decodes a path of a record as [H, W, C]; None: `images.read`"""
+    examine: Callable[[Record], Iterable[Problem]] | None = None
+    """what is wrong with a sample beyond its single files"""
+    look_alikes: bool = True
+    """whether images that look the same are kept in one split; False where groups are places, which are many"""
 
 
 class Reader(ABC):
@@ -58,6 +68,8 @@ class Reader(ABC):
     name: ClassVar[str]
     priority: ClassVar[int] = 0
     """where several readers recognise a folder, the highest takes it"""
+    needs: ClassVar[str] = ""
+    """the package of an extra without which it cannot read"""
 
     @abstractmethod
     def recognises(self, root: Path) -> bool:
