@@ -15,10 +15,11 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that does not let a key given twice overwrite the first silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for (key, _), name in zip(node.value, names, strict=True):
-            if names.count(name) > 1:
-                raise ConfigError("the key is given twice", where=f"line {key.start_mark.line + 1}, {name}")
+        seen: list[Any] = []
+        for key, _ in node.value:
+            if key.value in seen:
+                raise ConfigError("the key is given twice", where=f"line {key.start_mark.line + 1}, {key.value}")
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -69,7 +70,8 @@ def texts(value: Any, where: str) -> tuple[str, ...]:
 def number(value: Any, where: str) -> float:
     """`value` as float where it is a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError("not a number" if value is not None else "the number is missing", where=where, found=value)
+        what, found = ("the number is missing", None) if value is None else ("not a number", repr(value))
+        raise ConfigError(what, where=where, found=found)
     return float(value)
 
 
