@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from nearfar.errors import ConfigError
 from nearfar.spatial.bands import Band, BandWarning, Sensor, band_order, group_set, groups_for, positions, sensor
+from nearfar.spatial.sensors import catalogue
 
 S2 = sensor("sentinel2_l1c")
 L2A = sensor("sentinel2_l2a")
@@ -161,3 +163,14 @@ def test_any_sensor_gets_groups_of_three_different_bands_that_cover_it(wavelengt
         assert {band for group in groups.values() for band in group} == set(mine.names)
         assert len({frozenset(group) for group in groups.values()}) == len(groups)
         assert positions(groups, mine.names, mine)[0] == tuple(mine.names.index(b) for b in next(iter(groups.values())))
+
+
+def test_tables_of_the_guide() -> None:
+    page = (Path(__file__).parents[2] / "docs/guides/bands.md").read_text(encoding="utf-8")
+    rows = [f"| {name} | {' '.join(S2.groups[name])} | {' '.join(LANDSAT.groups[name])} |" for name in S2.groups]
+    rows += [f"| {band} | {other} |" for band, other in S2.substitutes.items()]
+    rows += [" | ".join(["| Sentinel-2", *S2.names]) + " |"]
+    assert [row for row in rows if row not in page.splitlines()] == []
+    orders = dict(re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ((?:[A-Z0-9]+ ?)+) \|$", page, re.MULTILINE))
+    shown = {name: tuple(order.split()) for names, order in orders.items() for name in re.findall(r"\w+", names)}
+    assert shown == {name: band_order(name) for name in catalogue()["datasets"]}
