@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nearfar import parallel
 from nearfar.errors import ConfigError
-from nearfar.losses._common import softplus
 from nearfar.losses._evidential_core import Problem, block_losses
 from nearfar.losses._opinion_weights import (
     ImageRows,
@@ -100,15 +99,23 @@ def class_blocks(
     else:
         beta, rivals = size, contrast.sums(scale, (Power(1.0, 1.0),))[2]
     log_m = torch.where(count > 0, size + rivals - beta, 0.0)
-    weigh = _elementwise(x, settings, statistics, a)
+    weigh, zero = _elementwise(x, settings, statistics, a), x.new_zeros(())
+
+    def weights(s: Tensor, pairs: Pairs) -> Tensor:
+        strong = (ids[pairs.rows, None] == column_ids[None, pairs.columns]).logical_and_(pairs.near)
+        return weigh(s / scale).masked_fill_(strong, 1.0).mul_(pairs.near)
 
     def kernel(s: Tensor, level: Tensor, pairs: Pairs) -> Tensor:
-        with torch.no_grad():
-            strong = (ids[pairs.rows, None] == column_ids[None, pairs.columns]) & pairs.near
-            w = weigh(s.detach() / scale).masked_fill_(strong, 1.0).mul_(pairs.near)
-        return torch.stack([w.sum(1), (w * softplus(level[0, :, None] - s)).sum(1)])
+        w = weights(s, pairs)
+        # softplus(log M - s); logaddexp has the same digits and several times the speed on a CPU.
+        losses = torch.logaddexp(level[0, :, None] - s, zero)
+        return torch.stack([w.sum(1), losses.mul_(w).sum(1)])
 
-    total, pull = contrast.pair_sums(kernel, log_m[None], 2, scale)
+    def derivative(s: Tensor, level: Tensor, pairs: Pairs, grad: Tensor) -> tuple[Tensor, Tensor]:
+        pull = weights(s, pairs).mul_((level[0, :, None] - s).sigmoid_()).mul_(grad[1, :, None])
+        return pull.neg(), pull.sum(1)[None]
+
+    total, pull = contrast.pair_sums(kernel, log_m[None], 2, scale, derivative=derivative)
     held = (total > 0) & (count > 0)
     losses = torch.where(held, pull / torch.where(held, total, 1.0), 0.0)
     where = known.nonzero()[:, 0]

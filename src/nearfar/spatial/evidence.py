@@ -33,8 +33,8 @@ def hinge(cosine: Tensor, *, margin: Tensor | float = 0.5, kappa: float = 10.0) 
 
     `margin` strictly between -1 and 1. The default evidence of DiSCO's principled form.
     """
-    r = (cosine - margin).div(1 - margin).clamp(min=0).mul(kappa)
-    s = (margin - cosine).div(1 + margin).clamp(min=0).mul(kappa)
+    r = (cosine - margin).mul_(kappa / (1 - margin)).clamp_(min=0)
+    s = (margin - cosine).mul_(kappa / (1 + margin)).clamp_(min=0)
     return r, s
 
 

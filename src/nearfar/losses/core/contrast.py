@@ -31,6 +31,8 @@ class Pairs(NamedTuple):
 
 PairKernel = Callable[[Tensor, Tensor, Pairs], Tensor]
 """kernel(s [h, w], level [L, h], pairs) -> [Q, h], a sum over the columns of the slab"""
+PairDerivative = Callable[[Tensor, Tensor, Pairs, Tensor], tuple[Tensor, Tensor]]
+"""derivative(s, level, pairs, grad [Q, h]) -> gradients [h, w] in s, which may be overwritten, and [L, h] in level"""
 
 
 class _Columns(NamedTuple):
@@ -130,12 +132,19 @@ class Contrast:
         return self._rows[factor], part.y
 
     def pair_sums(
-        self, kernel: PairKernel, level: Tensor, outputs: int, scale: float, *, whole: bool = False
+        self,
+        kernel: PairKernel,
+        level: Tensor,
+        outputs: int,
+        scale: float,
+        *,
+        whole: bool = False,
+        derivative: PairDerivative | None = None,
     ) -> Tensor:
         """[Q, n]: the kernel's sums over near columns of all kinds, with level [L, n] known of each row.
 
         The kernel sees tiles of the columns of a group, or, where it must rank or compare them, the `whole` group at
-        once; and pairs of other groups that share its slab.
+        once; and pairs of other groups that share its slab. derivative: the kernel's, where autograd is too slow.
         """
         level = level[:, self.order]
         total = level.new_zeros(outputs, len(self.x))
@@ -143,15 +152,29 @@ class Contrast:
             x, y = self._scaled(part, scale)
             size = None if whole else 4 * self.size
             cut = tuple(blocks(self.groups, layout.columns, size) for layout in part.layouts)
-            total = total + slab_sums(x, y, level, SlabPlan(cut, self._kernel(kernel, part), outputs, part.ring))
+            total = total + slab_sums(x, y, level, self._slab_plan(kernel, derivative, part, cut, outputs))
         return self._restore(total)
 
-    def _kernel(self, kernel: PairKernel, part: _Columns) -> Callable[[Tensor, Tensor, Block, int], Tensor]:
-        def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
+    def _slab_plan(
+        self,
+        kernel: PairKernel,
+        derivative: PairDerivative | None,
+        part: _Columns,
+        cut: tuple[list[Block], ...],
+        outputs: int,
+    ) -> SlabPlan:
+        def pairs(b: Block, source: int) -> Pairs:
             near = part.layouts[source].near(b)
-            return kernel(s, level, Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1]))
+            return Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1])
 
-        return run
+        def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
+            return kernel(s, level, pairs(b, source))
+
+        def differentiate(s: Tensor, level: Tensor, grad: Tensor, b: Block, source: int) -> tuple[Tensor, Tensor]:
+            assert derivative is not None
+            return derivative(s, level, pairs(b, source), grad)
+
+        return SlabPlan(cut, run, outputs, part.ring, None if derivative is None else differentiate)
 
     def _restore(self, sums: Tensor) -> Tensor:
         back = torch.empty_like(self.order)

@@ -223,5 +223,6 @@ def blocks(rows: Tensor, columns: Tensor, size: int | None = None) -> list[Block
 def slabs(i0: int, i1: int, j0: int, j1: int, whole: int = 1) -> list[Block]:
     """Rows i0:i1 in slabs that see all columns j0:j1."""
     height = max(32, SLAB_ELEMENTS // max(j1 - j0, 1))
+    height = height // 64 * 64 if height >= 64 else height  # few shapes
     height = max(1, height // whole) * whole  # rows that belong together, as patches of an image
     return [Block(i0 + a, i0 + b, j0, j1) for a, b in spans(i1 - i0, height)]

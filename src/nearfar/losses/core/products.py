@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 STEP = 64
-"""rows and columns are best cut at multiples of this: few shapes, full registers"""
+"""blocks of any size are extended to multiples of this: few shapes, full registers"""
 
 
 def outer(x: Tensor, y: Tensor) -> Tensor:
@@ -39,12 +39,24 @@ def add_columns(out: Tensor, w: Tensor, turned: Tensor) -> None:
         out.addmm_(w.T, turned.T)
 
 
+def room(x: Tensor, start: int, stop: int) -> int:
+    """Rows x[start:stop] for a product, extended to a length that is met often, where oneDNN multiplies and x has them.
+
+    Few rows are left alone.
+    """
+    end = start + -(-(stop - start) // STEP) * STEP
+    large = stop - start >= 2 * STEP and x.dtype == torch.float32 and x.device.type == "cpu"
+    return end if large and end <= len(x) and chosen() else stop
+
+
 def _linear(x: Tensor, w: Tensor) -> Tensor:
     return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, w, None, "none", [], ""))
 
 
 def _served(x: Tensor, y: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and bool(len(x) and len(y) and y.shape[1]) and chosen()
+    """Large enough to be worth it: a product of few rows takes less time than a look at a cache of kernels."""
+    fits = x.dtype == torch.float32 and x.device.type == "cpu" and bool(y.shape[1])
+    return fits and min(len(x), len(y)) >= 2 * STEP and chosen()
 
 
 @cache

@@ -7,26 +7,35 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import uncompiled
 from nearfar.losses.core.layout import Block
+from nearfar.losses.core.products import add_columns, add_rows, outer, room
 from nearfar.losses.core.ring import Ring
 
 Kernel = Callable[[Tensor, Tensor, Block, int], Tensor]
 """kernel(s [h, w], level [L, h], block, source) -> [Q, h]: numbers of rows block.i0:i1 from their s with columns
 block.j0:j1 of rank `source` (0 without a ring) and from `level`, numbers known of each row"""
 
+Derivative = Callable[[Tensor, Tensor, Tensor, Block, int], tuple[Tensor, Tensor]]
+"""derivative(s, level, grad [Q, h], block, source) -> gradients in s (which may be overwritten) and in level"""
+
 
 @dataclass(frozen=True)
 class SlabPlan:
-    """The slabs of each block of columns, and the kernel, whose results add up over blocks of columns."""
+    """The slabs of each block of columns, and the kernel, whose results add up over blocks of columns.
+
+    derivative: the kernel's, written out; without one autograd finds it, at the price of a second run of the kernel.
+    """
 
     blocks: tuple[list[Block], ...]
     kernel: Kernel
     outputs: int
     ring: Ring | None = None
+    derivative: Derivative | None = None
 
 
 def slab_sums(x: Tensor, y: Tensor | None, level: Tensor, plan: SlabPlan) -> Tensor:
@@ -51,7 +60,7 @@ class _Slabs(torch.autograd.Function):
         out = x.new_zeros(plan.outputs, len(x))
         for source, columns, _ in _sources(x if y is None else y, None, plan):
             for b in plan.blocks[source]:
-                s = x[b.i0 : b.i1] @ columns[b.j0 : b.j1].T
+                s = _product(x, columns, b)
                 out[:, b.i0 : b.i1] += plan.kernel(s, level[:, b.i0 : b.i1], b, source)
         return out
 
@@ -72,18 +81,32 @@ def _gradients(
     dy = dx if y is None else torch.zeros_like(y) if needs_y else None
     for source, columns, dcolumns in _sources(x if y is None else y, dy, plan):
         for b in plan.blocks[source]:
-            rows, keys = x[b.i0 : b.i1], columns[b.j0 : b.j1]
-            ds, dl = _slab_gradient(rows @ keys.T, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
-            dx[b.i0 : b.i1].addmm_(ds, keys)
+            s = _product(x, columns, b)
+            ds, dl = _slab_gradient(s, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
             dlevel[:, b.i0 : b.i1] += dl
+            i1, j1 = _ends(x, columns, b)
+            ds = F.pad(ds, (0, j1 - b.j1, 0, i1 - b.i1)) if (i1, j1) != (b.i1, b.j1) else ds.contiguous()
+            add_rows(dx[b.i0 : i1], ds, columns[b.j0 : j1])
             if dcolumns is not None:
-                dcolumns[b.j0 : b.j1].addmm_(ds.T, rows)
+                add_columns(dcolumns[b.j0 : j1], ds, x[b.i0 : i1].T.contiguous())
     return dx, dy, dlevel
+
+
+def _ends(x: Tensor, y: Tensor, b: Block) -> tuple[int, int]:
+    """Where the product of a block ends: some rows and columns further for a shape that is met often."""
+    return room(x, b.i0, b.i1), room(y, b.j0, b.j1)
+
+
+def _product(x: Tensor, y: Tensor, b: Block) -> Tensor:
+    i1, j1 = _ends(x, y, b)
+    return outer(x[b.i0 : i1], y[b.j0 : j1])[: b.i1 - b.i0, : b.j1 - b.j0]
 
 
 def _slab_gradient(
     s: Tensor, level: Tensor, grad: Tensor, block: Block, source: int, plan: SlabPlan
 ) -> tuple[Tensor, Tensor]:
+    if plan.derivative is not None:
+        return plan.derivative(s, level, grad, block, source)
     with torch.enable_grad():
         s, level = s.requires_grad_(), level.detach().requires_grad_()
         out = plan.kernel(s, level, block, source)
