@@ -45,8 +45,9 @@ class ViewsConfig:
     """How one sample becomes several views."""
 
     count: int = 2
-    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none"] = "standard"
-    """standard: crop, flip, per-modality photometric; thermal: the corrected thermal pipeline on thermal channels"""
+    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none", "seasonal"] = "standard"
+    """standard: crop, flip, per-modality photometric; thermal: the corrected thermal pipeline on thermal channels;
+    seasonal: dates of a place, in ground units, one photometric change for all bands"""
     crop_scale: tuple[float, float] = (0.35, 1.0)
     """area of the random crop as a share of the image"""
     flip_horizontal: float = 0.5
@@ -57,6 +58,12 @@ class ViewsConfig:
     """of the photometric changes, 0 (none) to 1"""
     erase: float = 0.2
     """probability of an occluding box"""
+    crop_metres: float = 0.0
+    """seasonal: side of the ground that a view shows; 0: as many pixels of the data as the view has, no interpolation"""
+    zoom: tuple[float, float] = (1.0, 1.0)
+    """seasonal: factor on that side, drawn for each view"""
+    turns: bool = True
+    """seasonal: random quarter turns"""
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ RULES: dict[str, Rule] = {
     "views.rotate": _at_least_0,
     "views.strength": _share,
     "views.erase": _share,
+    "views.crop_metres": _at_least_0,
+    "views.zoom": (lambda v: 0 < v[0] <= v[1], "two factors, 0 < smallest <= largest"),
     "encoder.size": _at_least_1,
     "encoder.modality_dropout": _below_1,
     "encoder.texture_points": (lambda v: 1 <= v <= 24, "1 to 24"),

@@ -32,7 +32,7 @@ class BandEncoder(ImageEncoder):
 
     Groups are resolved by band name; a band that the images lack is replaced by the sensor's documented substitute,
     with a warning. Attributes beside those of `ImageEncoder`: `sensor`, `groups` and `textures`, name -> the bands that
-    are really used. Raises ConfigError for an unknown set, missing bands without substitute, or textures without groups.
+    are really used. Raises ConfigError for an unknown set, a missing band without substitute, textures without groups.
     """
 
     sensor: Sensor

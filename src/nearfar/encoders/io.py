@@ -28,8 +28,8 @@ def describe(encoder: ImageEncoder, **metadata: Any) -> dict[str, Any]:
     """All that is needed to use the encoder elsewhere, as plain values for JSON; `metadata` is added to it,
     and what the encoder brought along from its own file stays.
 
-    Keys: nearfar (version), config, channels {names, modalities}, mean, std, size, scale {dtype: value}, feature_dim; for an
-    encoder of band groups also its sensor, groups and textures, by name.
+    Keys: nearfar (version), config, channels {names, modalities}, mean, std, size, scale {dtype: value}, feature_dim;
+    for an encoder of band groups also sensor, groups and textures, by name.
     """
     config = dataclasses.asdict(dataclasses.replace(encoder.config, weights=None))
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -16,6 +16,7 @@ from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.views import geometric, legacy, photometric, thermal
 from nearfar.views.random import chance, derive, uniform
+from nearfar.views.seasonal import Shot, seasonal_views
 
 Batch = dict[str, Any]
 
@@ -24,7 +25,9 @@ _DEPTH = {"depth", "disparity"}
 _COLOUR = {"rgb", "color", "colour", "image"}
 
 
-def build_views(config: ViewsConfig, channels: Channels, size: int) -> Callable[[Mapping[str, Any]], Batch]:
+def build_views(
+    config: ViewsConfig, channels: Channels, size: int, shots: Sequence[Shot] = (), halves: bool = False
+) -> Callable[[Mapping[str, Any]], Batch]:
     """What makes `config.count` views of `size` x `size` pixels of a sample or of a collated batch.
 
     The result takes a mapping with `image` float [B, C, H, W] and `seed` int64 [B], perhaps `mask` bool [B, H, W] and
@@ -33,9 +36,14 @@ def build_views(config: ViewsConfig, channels: Channels, size: int) -> Callable[
     masks and boxes `mask_views` [B, V, size, size] and `boxes_views` [B, V, K, 4] (pixels of the view). Views of a
     sample are a function of its image, its seed and the view's number alone, on the device of the image.
 
+    The recipe "seasonal" takes a time series, see `nearfar.views.seasonal.SeasonalViews`; it alone heeds `shots`, what
+    each view shows, and `halves`.
+
     Raises ConfigError for values out of range, and for a thermal recipe without a thermal modality among several.
     """
     _check(config, channels, size)
+    if config.recipe == "seasonal":
+        return seasonal_views(config, channels, size, shots, halves)
     return Views(config, channels, size)
 
 
@@ -209,6 +217,8 @@ def _check(config: ViewsConfig, channels: Channels, size: int) -> None:
     limits: dict[str, tuple[object, str, bool]] = {
         "count": (config.count, "at least 1", config.count >= 1),
         "crop_scale": (config.crop_scale, "0 < smallest <= largest <= 1", 0 < low <= high <= 1),
+        "crop_metres": (config.crop_metres, "0 or more", config.crop_metres >= 0),
+        "zoom": (config.zoom, "0 < smallest <= largest", 0 < config.zoom[0] <= config.zoom[1]),
         "rotate": (config.rotate, "0 to 180 degrees", 0 <= config.rotate <= 180),
     }
     for name in ("flip_horizontal", "flip_vertical", "strength", "erase"):
