@@ -1,0 +1,101 @@
+"""Windows of labelled scenes as samples, for training on them without their labels or with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nearfar.data.dataset import Key, Record, SampleDataset
+from nearfar.data.sample import Sample
+from nearfar.data.scenes import Source
+from nearfar.errors import DataError
+
+_MASK = (1 << 64) - 1
+
+
+class SceneDataset(SampleDataset):
+    """One sample a scene: a window of size x size pixels and, of a series, `dates` different dates (0: all).
+
+    Samples have `series`, `days`, `valid`, `gsd` and `image` as those of `SeriesDataset`, and `target` [size, size].
+    Window and dates are a function of the key's seed; seed 0 takes the centre and the first dates in order.
+    `label` is -1. DataError names a scene that is smaller than the window or has too few dates.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], source: Source, root: Path | None = None, *, size: int = 64, dates: int = 0
+    ) -> None:
+        self.records, self.source, self.root = list(records), source, root
+        self.size, self.dates, self.has_masks = size, dates, False
+        self.channels, self.classes = source.channels, source.classes
+        self.labels = np.full(len(self.records), -1, np.int64)
+        self.true_labels = self.labels.copy()
+        self.groups = tuple(r.group for r in self.records)
+        self.ids = tuple(r.id for r in self.records)
+
+    def __getitem__(self, key: int | Key) -> Sample:
+        index, seed = key if isinstance(key, tuple) else (int(key), 0)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of a dataset of {len(self)}")
+        index %= len(self)
+        record = self.records[index]
+        rng = np.random.default_rng(seed & _MASK) if seed else None
+        days = self.source.days(record)
+        times = self._draw(record, len(days), rng)
+        rows, cols = self._window(record, rng)
+        pixels, valid = self.source.pixels(record, rows, cols)
+        series = torch.from_numpy(pixels[times])
+        return Sample(
+            image=series[0],
+            index=index,
+            label=-1,
+            id=record.id,
+            group=record.group,
+            seed=int(seed),
+            series=series,
+            days=torch.tensor([days[t] for t in times]),
+            valid=torch.from_numpy(valid[times]),
+            gsd=self.source.gsd,
+            target=torch.from_numpy(self.source.target(record, rows, cols)),
+        )
+
+    def raw(self, index: int) -> dict[str, NDArray[Any]]:
+        """The whole first date in reflectance, [H, W, C]."""
+        record = self.records[index]
+        height, width = self.source.shape(record)
+        pixels, _ = self.source.pixels(record, slice(0, height), slice(0, width))
+        return {next(iter(self.channels.modalities)): np.moveaxis(pixels[0], 0, -1)}
+
+    def subset(self, indices: Iterable[int]) -> Self:
+        chosen = [self.records[int(i)] for i in indices]
+        return type(self)(chosen, self.source, self.root, size=self.size, dates=self.dates)
+
+    def _draw(self, record: Record, count: int, rng: np.random.Generator | None) -> list[int]:
+        if count < self.dates:
+            raise DataError(
+                "the scene has too few dates",
+                where=record.paths[0],
+                found=count,
+                expected=f"at least {self.dates} (data.dates)",
+                fix="Lower --data.dates.",
+            )
+        wanted = self.dates or count
+        order = np.arange(count) if rng is None or not self.dates else rng.permutation(count)
+        return [int(t) for t in order[:wanted]]
+
+    def _window(self, record: Record, rng: np.random.Generator | None) -> tuple[slice, slice]:
+        shape = self.source.shape(record)
+        if min(shape) < self.size:
+            raise DataError(
+                "the scene is smaller than the window",
+                where=record.paths[0],
+                found=f"{shape[1]} x {shape[0]} pixels",
+                expected=f"at least {self.size}",
+                fix=f"Set --data.size to {min(shape)} or less.",
+            )
+        starts = [int(rng.integers(n - self.size + 1)) if rng else (n - self.size) // 2 for n in shape]
+        return slice(starts[0], starts[0] + self.size), slice(starts[1], starts[1] + self.size)
