@@ -27,6 +27,7 @@ from nearfar.spatial.texture_checks import (
     check_codes,
     check_image,
     check_parameters,
+    check_points,
     fit_mask,
     is_tensor,
     result_dtype,
@@ -204,6 +205,7 @@ def lbp_histogram(codes: Any, points: int = 16, bins: int | None = None, mask: A
     """
     codes = codes if is_tensor(codes) else np.asarray(codes)
     check_image(codes, "lbp_histogram")
+    check_points(points, "lbp_histogram")
     bins = code_count(points) if bins is None else bins
     check_bins(bins)
     check_codes(codes, bins)

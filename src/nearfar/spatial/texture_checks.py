@@ -23,11 +23,7 @@ def is_tensor(x: object) -> bool:
 
 def check_parameters(points: object, radius: object, method: object, backend: object, blur: object) -> None:
     where = "local_binary_pattern"
-    whole = isinstance(points, (int, np.integer)) and not isinstance(points, bool)
-    if not (whole and 1 <= points <= MAX_POINTS):  # type: ignore[operator]
-        raise ConfigError(
-            "points is not valid", where=where, found=points, expected=f"a whole number, 1 to {MAX_POINTS}"
-        )
+    check_points(points, where)
     if not (is_real(radius) and 0 < radius <= MAX_RADIUS):  # type: ignore[operator]
         raise ConfigError(
             "radius is not valid", where=where, found=radius, expected=f"pixels, over 0, to {MAX_RADIUS:g}"
@@ -38,6 +34,14 @@ def check_parameters(points: object, radius: object, method: object, backend: ob
             near = difflib.get_close_matches(str(value), allowed, 1)
             fix = f"Did you mean {near[0]!r}?" if near else None
             raise ConfigError(f"{name} {value!r} is unknown", where=where, expected=", ".join(allowed), fix=fix)
+
+
+def check_points(points: object, where: str) -> None:
+    whole = isinstance(points, (int, np.integer)) and not isinstance(points, bool)
+    if not (whole and 1 <= points <= MAX_POINTS):  # type: ignore[operator]
+        raise ConfigError(
+            "points is not valid", where=where, found=points, expected=f"a whole number, 1 to {MAX_POINTS}"
+        )
 
 
 def check_blur(blur: object, where: str) -> None:
