@@ -40,6 +40,25 @@ def group_oracle(form: str) -> Callable[[Any], float]:
     return oracle
 
 
+def place_oracle(in_batch: bool) -> Callable[[Any], float]:
+    """The second view and its opposite are the two positives; labels are places."""
+
+    def oracle(b: Any) -> float:
+        z, keys, places, past = _unit(b.z), _unit(b.keys), b.labels.tolist(), b.key_labels.tolist()
+        total = 0.0
+        for positive in (z[:, 1], -z[:, 1]):
+            for i, place in enumerate(places):
+                rivals = [x for x, other in zip(keys, past, strict=True) if place < 0 or other != place]
+                if in_batch:
+                    others = (j for j in range(len(places)) if j != i and (place < 0 or places[j] != place))
+                    rivals += [positive[j] for j in others]
+                own = math.exp(z[i, 0] @ positive[i] / b.temperature)
+                total += math.log1p(sum(math.exp(z[i, 0] @ x / b.temperature) for x in rivals) / own)
+        return total / len(places)
+
+    return oracle
+
+
 def temporal_inputs(b: Any) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Tensor]]:
     """Two heads: rotations of the components stand for their outputs."""
     q = torch.stack([b.z[:, 0], b.z[:, 0].roll(1, -1)])

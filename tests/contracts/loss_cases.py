@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evidential_oracle import principled_oracle
-from group_oracles import group_oracle, temporal_inputs, temporal_oracle
+from group_oracles import group_oracle, place_oracle, temporal_inputs, temporal_oracle
 from loss_oracles import clip_oracle, hcl_oracle, info_nce_oracle, pair_weights, supervised_oracle
 
 from nearfar.losses import (
@@ -23,6 +23,7 @@ from nearfar.losses import (
     GroupAttraction,
     InfoNCE,
     NTXent,
+    PlaceNCE,
     SupConLoss,
     TemporalNCE,
     clip_loss,
@@ -31,6 +32,7 @@ from nearfar.losses import (
     hcl,
     info_nce,
     nt_xent,
+    place_nce,
     supcon,
     temporal_nce,
 )
@@ -101,6 +103,20 @@ def _temporal(negatives: str) -> LossCase:
         lambda b: call(b, temporal_nce, temperature=b.temperature, negatives=negatives),
         lambda b: call(b, TemporalNCE(temperature=b.temperature, negatives=negatives)),
         temporal_oracle(negatives),
+        labelled=False,
+    )
+
+
+def _places(in_batch: bool) -> LossCase:
+    def call(b: LossBatch, loss: Callable[..., Tensor], **options: Any) -> Tensor:
+        known = {"keys": b.keys, "ids": b.labels, "key_ids": b.key_labels}
+        return loss(b.z[:, 0], torch.stack([b.z[:, 1], -b.z[:, 1]]), **known, **options).sum()
+
+    return LossCase(
+        f"place_nce[{'batch' if in_batch else 'queue'}]",
+        lambda b: call(b, place_nce, temperature=b.temperature, in_batch=in_batch),
+        lambda b: call(b, PlaceNCE(temperature=b.temperature, in_batch=in_batch)),
+        place_oracle(in_batch),
         labelled=False,
     )
 
@@ -347,6 +363,8 @@ LOSS_CASES: list[LossCase] = [
         skips=COUNTED,
     ),
     *(_group_attraction(form) for form in ("attract", "simclr", "reference_margin")),
+    _places(in_batch=True),
+    _places(in_batch=False),
     *(_temporal(negatives) for negatives in ("queue", "other_keys", "caco")),
     *EVIDENTIAL,
     *TILED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import ConfigError
 from nearfar.spatial.bands import group_set, groups_for, positions, resolve
 from nearfar.spatial.sensors import Sensor, catalogue, sensor, unknown
+from nearfar.spatial.texture import local_binary_pattern
 
 Groups = dict[str, tuple[str, ...]]
 """name of a group -> its bands"""
@@ -87,12 +89,14 @@ class BandEncoder(ImageEncoder):
     @torch.no_grad()
     def texture_maps(self, x: Tensor) -> Tensor:
         """Reflectance [B, C, H, W] -> uniform local binary patterns of the textures' bands [B, T, H, W], 0 to 1."""
-        from nearfar.spatial.texture import local_binary_pattern
-
         numbers = (x[:, self._textured].double() * self.config.texture_scale).round().to(torch.int32)
         points = self.config.texture_points
-        codes = local_binary_pattern(numbers, points, self.config.texture_radius)
-        return torch.as_tensor(codes, device=x.device).to(x.dtype) / (points + 1)
+        # Compiling pays in training alone; afterwards "auto" takes what is compiled.
+        compiled = self.training and x.device.type == "cpu" and find_spec("numba") is not None
+        codes = local_binary_pattern(
+            numbers, points, self.config.texture_radius, backend="numba" if compiled else "auto"
+        )
+        return codes.to(x.dtype) / (points + 1)
 
     def description(self) -> dict[str, Any]:
         """What the encoder's file says of groups: `sensor`, `groups` and `textures`, all by name."""

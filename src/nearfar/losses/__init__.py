@@ -15,6 +15,7 @@ from nearfar.losses.evidential import EvidentialLoss, evidential
 from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
+from nearfar.losses.places import PlaceNCE, place_nce
 from nearfar.losses.supcon import SupConLoss, supcon
 from nearfar.losses.temporal import TemporalNCE, temporal_nce, temporal_nce_heads
 
@@ -26,6 +27,7 @@ __all__ = [
     "GroupAttraction",
     "InfoNCE",
     "NTXent",
+    "PlaceNCE",
     "SupConLoss",
     "TemporalNCE",
     "change_ratio",
@@ -35,6 +37,7 @@ __all__ = [
     "hcl",
     "info_nce",
     "nt_xent",
+    "place_nce",
     "supcon",
     "temporal_nce",
     "temporal_nce_heads",
