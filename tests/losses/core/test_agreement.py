@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nearfar.errors import ConfigError
 from nearfar.losses import HCL, clip_loss, evidential, hcl, info_nce, nt_xent, supcon
-from nearfar.losses.core import choose, tile
+from nearfar.losses.core import choose, kept, tile
 
 Call = Callable[..., Tensor]
 """loss(z [N, 2, D], labels [N], temperature=, memory=)"""
@@ -151,7 +151,8 @@ class Largest(TorchDispatchMode):
 
 
 @every_loss
-def test_nothing_of_all_pairs_is_ever_made(name: str) -> None:
+def test_nothing_of_all_pairs_is_ever_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "KEPT_BYTES_A_ROW", 512)
     n = 700
     z, labels = torch.randn(n, 2, 8), torch.arange(n) % 10
     with tile(128), Largest() as largest:

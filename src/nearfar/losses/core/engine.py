@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.fused import fused_or
+from nearfar.losses.core.kept import Kept
 from nearfar.losses.core.layout import Layout
 from nearfar.losses.core.products import add_columns, add_rows, outer
 from nearfar.losses.core.ring import Ring
-from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, shift_for
+from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, regular, shift_for
 from nearfar.losses.core.weights import ConstantWeights, OnlineWeights, Side, Weights
 
 Counts = tuple[Tensor, Tensor]
@@ -74,12 +76,15 @@ class _Sweep(torch.autograd.Function):
         x, y = x.detach().contiguous(), None if y is None else y.detach().contiguous()
         # Round a ring all ranks must go the same number of times, whatever their sums: online at once.
         shift = None if plan.ring else shift_for(x, x if y is None else y, plan.wanted)
+        kept = _kept(x, y, plan) if shift is not None and any(ctx.needs_input_grad) else None
         try:
-            rows, columns = _forward(x, y, plan, shift)
+            rows, columns = _forward(x, y, plan, shift, kept)
         except UnderflowError:
-            shift = None
+            if kept:
+                kept.release()
+            shift = kept = None
             rows, columns = _forward(x, y, plan, shift)
-        ctx.plan, ctx.shift = plan, shift
+        ctx.plan, ctx.shift, ctx.kept = plan, shift, kept
         ctx.save_for_backward(x, y, rows, columns)
         return rows, columns
 
@@ -95,33 +100,48 @@ class _Sweep(torch.autograd.Function):
         else:
             weights = ConstantWeights(mine, theirs, ctx.plan.wanted, ctx.shift)
         with torch.autocast(x.device.type, enabled=False):  # backward may be called where the loss was not
-            dx, dy = _backward(x, y, ctx.plan, weights, needs_y)
+            dx, dy = _backward(x, y, ctx.plan, weights, needs_y, ctx.kept)
         return dx, dy, None
 
 
-def _forward(x: Tensor, y: Tensor | None, plan: Plan, shift: float | None) -> tuple[Tensor, Tensor]:
+def _kept(x: Tensor, y: Tensor | None, plan: Plan) -> Kept | None:
+    pairs = len(x) * (len(x) if y is None else len(y))
+    return Kept(x, pairs) if plan.ring is None and regular(plan.wanted.powers) else None
+
+
+def _forward(
+    x: Tensor, y: Tensor | None, plan: Plan, shift: float | None, kept: Kept | None = None
+) -> tuple[Tensor, Tensor]:
     other = x if plan.symmetric else y if plan.two_sided else None
     sums: Sums
     sums = OnlineSums(x, other, plan.wanted) if shift is None else ConstantSums(x, other, plan.wanted, shift)
     for layout, block, _ in _blocks(x if y is None else y, plan):
         for t in layout.tiles():
-            sums.add(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
+            room = kept.room(t.i1 - t.i0, t.j1 - t.j0) if kept else None
+            sums.add(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout, room)
     rows = sums.result(plan.counts())
     return rows, sums.result(plan.column_counts(), True) if plan.two_sided else rows.new_empty(len(rows), 0)
 
 
-def _backward(x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y: bool) -> tuple[Tensor, Tensor | None]:
+def _backward(
+    x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y: bool, kept: Kept | None
+) -> tuple[Tensor, Tensor | None]:
     dx = torch.zeros_like(x)
     dy = dx if y is None else torch.zeros_like(y) if needs_y else None
     for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
         turned, first = x.T, -1
-        for t in layout.tiles():
-            w = weights.tile(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
+        for t, u in zip_longest(layout.tiles(), kept.tiles() if kept else []):
+            if u is None or not isinstance(weights, ConstantWeights):
+                w = weights.tile(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
+            else:
+                w = weights.of_exponentials(u.view(t.i1 - t.i0, t.j1 - t.j0), t, layout)
             add_rows(dx[t.i0 : t.i1], w, block[t.j0 : t.j1])
             if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
                 if t.i0 != first:
                     turned, first = x[t.i0 : t.i1].T.contiguous(), t.i0
                 add_columns(d_block[t.j0 : t.j1], w, turned)
+    if kept:  # a second walk of the graph computes them again
+        kept.release()
     return dx, None if y is None else dy
 
 

@@ -56,8 +56,8 @@ class UnderflowError(ArithmeticError):
 class Sums(Protocol):
     """Running sums of rows, and of columns where wanted."""
 
-    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
-        """Add the tile s, which is overwritten."""
+    def add(self, s: Tensor, t: Tile, layout: Layout, room: Tensor | None = None) -> None:
+        """Add the tile s, which is overwritten. room: leave there what `ConstantWeights.of_exponentials` takes."""
 
     def result(self, counts: tuple[Tensor, Tensor], of_columns: bool = False) -> Tensor:
         """[2 + P, n] for rows (or columns) with that many near and far partners."""
@@ -77,19 +77,35 @@ def nothing(dtype: torch.dtype) -> float:
 
 
 def raised(u: Tensor, powers: tuple[Power, ...]) -> Iterator[Tensor]:
-    """exp(p u) a power; consumes u. Squares and inverses are cheaper than exponentials, hence the cases."""
+    """exp(p u) a power; consumes u. An inverse is cheaper than an exponential."""
     exponents = [p.exponent for p in powers]
-    if exponents == [1.0]:
-        yield u.exp_()
-    elif exponents == [1.0, 2.0]:
-        yield u.exp_()
-        yield u.square_()
-    elif exponents == [1.0, -1.0]:
+    if exponents == [1.0, -1.0]:
         yield u.exp_()
         yield u.reciprocal_()
     else:
         for exponent in exponents:
             yield (u * exponent).exp_()
+
+
+def regular(powers: tuple[Power, ...]) -> bool:
+    """Whether exp(s - m) is all that is needed of a tile: its square is cheaper than another exponential."""
+    return [p.exponent for p in powers] in ([1.0], [1.0, 2.0])
+
+
+class Hidden:
+    """The near entries of a tile, zero in it until they are restored."""
+
+    def __init__(self, u: Tensor, spots: Spots) -> None:
+        self.u, self.spots = u, spots
+        self.rectangles = [u[r, c].clone() for r, c in spots.rectangles]
+        self.near = u.view(-1)[spots.near]
+        blank(u, spots)
+
+    def restore(self) -> None:
+        """Put them back in; pairs that are one thing stay zero."""
+        for (r, c), values in zip(self.spots.rectangles, self.rectangles, strict=True):
+            self.u[r, c] = values
+        self.u.view(-1)[self.spots.near] = self.near
 
 
 def blank(u: Tensor, spots: Spots) -> None:
@@ -111,51 +127,62 @@ class ConstantSums:
             self.rows if symmetric else None if columns is None else rows.new_zeros(wanted.outputs, len(columns))
         )
 
-    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
-        if t.kind == "far":
-            self._far(self._shifted(s), t)
-        elif t.kind == "near":
-            self._near(s, t)
+    def add(self, s: Tensor, t: Tile, layout: Layout, room: Tensor | None = None) -> None:
+        spots = layout.spots(t) if t.kind == "mixed" else None
+        if t.kind != "far" and self.wanted.linear:
+            self._linear(s, t, spots)
+        if self.shift:
+            s.sub_(self.shift)
+        if regular(self.wanted.powers):
+            self._exponentials(torch.exp(s, out=s if room is None else room), t, spots, room is not None)
         else:
-            self._mixed(s, t, layout.spots(t))
+            self._others(s, t, spots)
 
-    def _shifted(self, s: Tensor) -> Tensor:
-        return s.sub_(self.shift) if self.shift else s
+    def _linear(self, s: Tensor, t: Tile, spots: Spots | None) -> None:
+        if spots is not None:
+            s.view(-1)[spots.twins] = 0.0
+        self._near(0, s, t, spots)
 
-    def _near(self, s: Tensor, t: Tile) -> None:
-        if self.wanted.linear:
-            self._put(0, s, t)
-        if self.wanted.near:
-            self._put(1, self._shifted(s).exp_(), t)
+    def _exponentials(self, u: Tensor, t: Tile, spots: Spots | None, keep: bool) -> None:
+        """Add u = exp(s - m), which is left as it is where to `keep`."""
+        if spots is not None:
+            u.view(-1)[spots.twins] = 0.0
+        if t.kind != "far" and self.wanted.near:
+            self._near(1, u, t, spots)
+        if t.kind == "near":
+            return
+        hidden = Hidden(u, spots) if spots is not None else None
+        self._put(2, u, t)
+        if len(self.wanted.powers) == 2:
+            self._put(3, u.square() if keep else u.square_(), t)
+        if hidden is not None and keep:
+            hidden.restore()
 
-    def _mixed(self, s: Tensor, t: Tile, spots: Spots) -> None:
-        flat = s.view(-1)
-        if self.wanted.linear:
-            flat[spots.twins] = 0.0
-            self._some(0, s, t, spots)
-        self._shifted(s)
-        if self.wanted.near:
-            flat[spots.twins] = -math.inf
-            self._some(1, s, t, spots)
-        self._far(s, t, spots)
-
-    def _some(self, k: int, s: Tensor, t: Tile, spots: Spots) -> None:
-        """Add near s (k 0) or their exponentials (k 1)."""
-        for r, c in spots.rectangles:
-            within = t._replace(i0=t.i0 + r.start, i1=t.i0 + r.stop, j0=t.j0 + c.start, j1=t.j0 + c.stop)
-            self._put(k, s[r, c].exp() if k else s[r, c], within, t.i0 == t.j0)
-        if len(spots.near):
-            u, width = s.view(-1)[spots.near], s.shape[1]
-            u = u.exp_() if k else u
-            self.rows[k].index_add_(0, spots.near // width + t.i0, u)
-            if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):
-                self.columns[k].index_add_(0, spots.near % width + t.j0, u)
-
-    def _far(self, u: Tensor, t: Tile, spots: Spots | None = None) -> None:
-        for k, e in enumerate(raised(u, self.wanted.powers), 2):
+    def _others(self, s: Tensor, t: Tile, spots: Spots | None) -> None:
+        if t.kind != "far" and self.wanted.near:
+            if spots is not None:
+                s.view(-1)[spots.twins] = -math.inf
+            self._near(1, s.exp(), t, spots)
+        if t.kind == "near":
+            return
+        for k, e in enumerate(raised(s, self.wanted.powers), 2):
             if spots is not None:
                 blank(e, spots)
             self._put(k, e, t)
+
+    def _near(self, k: int, u: Tensor, t: Tile, spots: Spots | None) -> None:
+        """Add the near entries of u."""
+        if spots is None:
+            self._put(k, u, t)
+            return
+        for r, c in spots.rectangles:
+            within = t._replace(i0=t.i0 + r.start, i1=t.i0 + r.stop, j0=t.j0 + c.start, j1=t.j0 + c.stop)
+            self._put(k, u[r, c], within, t.i0 == t.j0)
+        if len(spots.near):
+            values, width = u.view(-1)[spots.near], u.shape[1]
+            self.rows[k].index_add_(0, spots.near // width + t.i0, values)
+            if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):
+                self.columns[k].index_add_(0, spots.near % width + t.j0, values)
 
     def _put(self, k: int, u: Tensor, t: Tile, corner: bool | None = None) -> None:
         corner = t.i0 == t.j0 if corner is None else corner
@@ -192,7 +219,7 @@ class OnlineSums:
         sums = x.new_zeros(self.wanted.outputs, len(x))
         return sums, torch.full_like(sums, torch.finfo(x.dtype).min / 4)
 
-    def add(self, s: Tensor, t: Tile, layout: Layout) -> None:
+    def add(self, s: Tensor, t: Tile, layout: Layout, room: Tensor | None = None) -> None:
         masks = layout.masks(t) if t.kind == "mixed" else None
         self._side(self.rows, s, slice(t.i0, t.i1), t, masks)
         if self.columns is not None and not (self.columns is self.rows and t.i0 == t.j0):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from nearfar.losses.core.layout import Layout, Spots, Tile
-from nearfar.losses.core.sums import Masks, Wanted, blank, nothing, raised
+from nearfar.losses.core.sums import Masks, Wanted, nothing, raised, regular
+
+Far = Callable[[Tensor, Tile], Tensor]
 
 
 class Side(NamedTuple):
@@ -47,51 +50,64 @@ class ConstantWeights:
     def tile(self, s: Tensor, t: Tile, layout: Layout) -> Tensor:
         if self.shift:
             s.sub_(self.shift)
+        if regular(self.wanted.powers):
+            return self.of_exponentials(s.exp_(), t, layout)
         if t.kind == "far":
-            return self._far(s, t)
-        return self._near(s, t) if t.kind == "near" else self._mixed(s, t, layout.spots(t))
+            return self._raised(s, t)
+        if t.kind == "near":
+            return self._near(s.exp_(), t)
+        return self._mixed(s, t, layout.spots(t), self._raised, torch.exp)
 
-    def _mixed(self, s: Tensor, t: Tile, spots: Spots) -> Tensor:
-        near = [(r, c, self._rectangle(s[r, c], t, r, c)) for r, c in spots.rectangles]
-        pairs = self._pairs(s, t, spots.near)
-        s = self._far(s, t)
-        blank(s, spots)
-        for r, c, w in near:
-            s[r, c] = w
-        flat = s.view(-1)
+    def of_exponentials(self, u: Tensor, t: Tile, layout: Layout) -> Tensor:
+        """`tile` from exp(s - m), which is overwritten, where the powers are regular."""
+        if t.kind == "far":
+            return self._far(u, t)
+        return self._near(u, t) if t.kind == "near" else self._mixed(u, t, layout.spots(t), self._far, torch.clone)
+
+    def _mixed(self, u: Tensor, t: Tile, spots: Spots, far: Far, exponentials: Callable[[Tensor], Tensor]) -> Tensor:
+        near = [self._near(exponentials(u[r, c]), _part(t, r, c)) for r, c in spots.rectangles]
+        pairs = self._pairs(exponentials(u.view(-1)[spots.near]), t, spots.near)
+        w = far(u, t)
+        for (r, c), values in zip(spots.rectangles, near, strict=True):
+            w[r, c] = values
+        flat = w.view(-1)
         flat[spots.near] = pairs
         flat[spots.twins] = 0.0
-        return s
+        return w
 
-    def _rectangle(self, s: Tensor, t: Tile, r: slice, c: slice) -> Tensor:
-        return self._near(s.clone(), Tile(t.i0 + r.start, t.i0 + r.stop, t.j0 + c.start, t.j0 + c.stop, "near"))
-
-    def _pairs(self, s: Tensor, t: Tile, where: Tensor) -> Tensor:
+    def _pairs(self, u: Tensor, t: Tile, where: Tensor) -> Tensor:
         """The gradient at single near pairs."""
-        i, j = where // s.shape[1] + t.i0, where % s.shape[1] + t.j0
+        i, j = where // (t.j1 - t.j0) + t.i0, where % (t.j1 - t.j0) + t.j0
         factors = self.rows[:, i] if self.columns is None else self.rows[:, i] + self.columns[:, j]
-        linear = factors[0]
-        return linear + s.view(-1)[where].exp_() * factors[1] if self.wanted.near else linear
+        return factors[0] + u * factors[1] if self.wanted.near else factors[0]
 
     def _near(self, u: Tensor, t: Tile) -> Tensor:
         if not self.wanted.near:
             return self._factor(0, t).expand_as(u).contiguous()
-        u = u.exp_().mul_(self._factor(1, t))
+        u = u.mul_(self._factor(1, t))
         return u.add_(self._factor(0, t)) if self.wanted.linear else u
 
     def _far(self, u: Tensor, t: Tile) -> Tensor:
+        first, *second = (p.slope != 0 for p in self.wanted.powers)
+        if not any(second):
+            return u.mul_(self._factor(2, t)) if first else u.zero_()
+        if not first:
+            return u.square_().mul_(self._factor(3, t))
+        return self._factor(3, t).mul(u).add_(self._factor(2, t)).mul_(u)
+
+    def _raised(self, s: Tensor, t: Tile) -> Tensor:
         sloped = [k for k, p in enumerate(self.wanted.powers, 2) if p.slope]
-        if not sloped:
-            return u.zero_()
         if len(sloped) == 1:
-            return u.mul_(self.wanted.powers[sloped[0] - 2].exponent).exp_().mul_(self._factor(sloped[0], t))
-        if [p.exponent for p in self.wanted.powers] == [1.0, 2.0]:
-            u.exp_()
-            return self._factor(3, t).mul(u).add_(self._factor(2, t)).mul_(u)
-        total = torch.zeros_like(u)
-        for k, e in enumerate(raised(u, self.wanted.powers), 2):
-            total.addcmul_(e, self._factor(k, t).expand_as(e))
+            return s.mul_(self.wanted.powers[sloped[0] - 2].exponent).exp_().mul_(self._factor(sloped[0], t))
+        total = torch.zeros_like(s)
+        for k, e in enumerate(raised(s, self.wanted.powers), 2):
+            if k in sloped:
+                total.addcmul_(e, self._factor(k, t).expand_as(e))
         return total
+
+
+def _part(t: Tile, r: slice, c: slice) -> Tile:
+    return Tile(t.i0 + r.start, t.i0 + r.stop, t.j0 + c.start, t.j0 + c.stop, "near")
 
 
 class OnlineWeights:

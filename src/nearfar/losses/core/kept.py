@@ -1,0 +1,67 @@
+"""Exponentials of tiles kept from the forward to the backward pass, as many as a memory budget allows.
+
+The budget grows with the rows up to a limit, so memory stays linear; what does not fit is computed again. The store of
+a CPU is handed back after the backward pass and used by the next loss: fresh pages would cost more than they save.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import torch
+from torch import Tensor
+
+KEPT_BYTES_A_ROW = 8192
+KEPT_MB = 96.0
+_free: dict[torch.dtype, Tensor] = {}
+_lock = threading.Lock()
+
+
+def budget(x: Tensor) -> int:
+    """Elements that may be kept of tiles of rows x; the limit of NEARFAR_KEPT megabytes, 96 by default, 0 for none."""
+    limit = float(os.environ.get("NEARFAR_KEPT", KEPT_MB)) * 1e6
+    return int(min(limit, KEPT_BYTES_A_ROW * len(x))) // x.element_size()
+
+
+class Kept:
+    """Tiles [h, w] by the order in which they come; forward asks for room, backward for what it left there, once."""
+
+    def __init__(self, x: Tensor, pairs: int) -> None:
+        elements = min(budget(x), pairs)
+        self._store: Tensor | None = _take(x, elements)
+        self._left = elements
+        self._places: list[int] = []
+
+    def room(self, height: int, width: int) -> Tensor | None:
+        """Where to put the next tile; None once the store is full."""
+        if self._store is None or height * width > self._left:
+            self._left = 0
+            return None
+        start = sum(self._places)
+        self._places.append(height * width)
+        self._left -= height * width
+        return self._store[start : start + height * width].view(height, width)
+
+    def tiles(self) -> list[Tensor]:
+        """The kept tiles, flat, in their order; no more after `release`."""
+        if self._store is None:
+            return []
+        return list(torch.split(self._store[: sum(self._places)], self._places))
+
+    def release(self) -> None:
+        """Hand the store back: what it held is gone."""
+        if self._store is not None and self._store.device.type == "cpu":
+            with _lock:
+                held = _free.get(self._store.dtype)
+                if held is None or len(held) < len(self._store):
+                    _free[self._store.dtype] = self._store
+        self._store, self._places = None, []
+
+
+def _take(x: Tensor, elements: int) -> Tensor | None:
+    if not elements:
+        return None
+    with _lock:
+        held = _free.pop(x.dtype, None) if x.device.type == "cpu" else None
+    return held if held is not None and len(held) >= elements else x.new_empty(elements)

@@ -1,0 +1,76 @@
+"""Kept exponentials change nothing but the time: values, gradients, a graph walked twice, memory that stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from nearfar.losses import clip_loss, evidential, hcl, nt_xent, supcon
+from nearfar.losses.core import kept, tile
+
+IDS = torch.arange(60) // 2
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "nt_xent": lambda z: nt_xent(z, IDS, memory="tiled"),
+    "supcon": lambda z: supcon(z, IDS % 4, memory="tiled"),
+    "clip_loss": lambda z: clip_loss(z, z.roll(1, 0) ** 2, scale=5.0, memory="tiled"),
+    "hcl": lambda z: hcl(z, IDS, memory="tiled"),
+    "evidential": lambda z: evidential(z, IDS % 4, IDS, progress=0.5, memory="tiled"),
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(kept, "_free", {})
+    with tile(8):
+        yield
+
+
+def answer(loss: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+    x = z.clone().requires_grad_()
+    value = loss(x)
+    return value.detach(), torch.autograd.grad(value, x)[0]
+
+
+@every_loss
+@pytest.mark.parametrize("a_row", [0, 100, 250, 10**6])
+def test_any_budget_gives_the_same(
+    loss: Callable[[Tensor], Tensor], a_row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z = torch.randn(60, 5, dtype=torch.float64)
+    monkeypatch.setenv("NEARFAR_KEPT", "0")
+    expected = answer(loss, z)
+    monkeypatch.delenv("NEARFAR_KEPT")
+    monkeypatch.setattr(kept, "KEPT_BYTES_A_ROW", a_row)
+    for _ in range(2):  # in a fresh store, and in the one handed back
+        torch.testing.assert_close(answer(loss, z), expected, rtol=1e-13, atol=1e-15)
+
+
+@every_loss
+def test_two_losses_at_once_and_a_graph_walked_twice(loss: Callable[[Tensor], Tensor]) -> None:
+    a, b = (torch.randn(60, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    expected = [answer(loss, x.detach())[1] for x in (a, b)]
+    first, second = loss(a), loss(b)
+    for _ in range(2):
+        torch.testing.assert_close(torch.autograd.grad(first, a, retain_graph=True)[0], expected[0])
+        torch.testing.assert_close(torch.autograd.grad(second, b, retain_graph=True)[0], expected[1])
+
+
+def test_the_store_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    z = torch.randn(60, 5)
+    answer(LOSSES["nt_xent"], z)
+    (store,) = kept._free.values()
+    answer(LOSSES["nt_xent"], z)
+    assert next(iter(kept._free.values())) is store
+    many = torch.empty(1, 1).expand(10**6, 1)
+    assert kept.budget(many) * 4 == 96_000_000 and kept.budget(many[:4096]) * 4 == 4096 * 8192
+    monkeypatch.setenv("NEARFAR_KEPT", "0")
+    assert kept.budget(many) == 0
+
+
+def test_without_a_gradient_nothing_is_kept() -> None:
+    supcon(torch.randn(60, 5), IDS % 4, memory="tiled")
+    assert not kept._free
