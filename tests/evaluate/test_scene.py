@@ -25,6 +25,8 @@ class Darkness:
     """Three classes by the mean brightness around a pixel; sees `reach` pixels far."""
 
     task, classes, times, bands, sensor = "segment", CLASSES, 1, ("B04", "B03"), "sentinel2_l2a"
+    colours: tuple[tuple[int, int, int], ...] = ()
+    statistics: tuple[list[float], list[float]] | None = None
 
     def __init__(self, size_multiple: int = 1, reach: int = 0) -> None:
         self.size_multiple, self.reach = size_multiple, reach
@@ -122,11 +124,23 @@ def test_change_takes_a_pair_and_has_data_where_both_have(tmp_path: Path) -> Non
     truth = np.zeros(values.shape, np.uint8)
     truth[10:20, 10:20] = 1
     assert np.array_equal(values, np.where((pixels != 0).all(0) & (after != 0).all(0), truth, 255))
-    for scenes in ([before], [before] * 3):
-        with pytest.raises(ConfigError, match=r"change needs another number of scenes.*--second"):
-            predict_scene(Difference(), scenes, tmp_path / "d.tif")
-    with pytest.raises(ConfigError, match="without --second"):
-        predict_scene(Darkness(), [before, before], tmp_path / "d.tif")
+    with pytest.raises(ConfigError, match=r"change needs another number of scenes .*found 1, expected 2.*--second"):
+        predict_scene(Difference(), [before], tmp_path / "d.tif")
+    with pytest.raises(ConfigError, match=r"found 3, expected 2"):
+        predict_scene(Difference(), [before] * 3, tmp_path / "d.tif")
+
+
+def test_of_several_dates_one_with_data_is_enough(tmp_path: Path) -> None:
+    first, pixels = scene(tmp_path / "a.tif")
+    later = pixels.copy()
+    later[:, 5:25], later[:, :5] = 0, 700
+    write_geotiff(tmp_path / "b.tif", later, read_geotiff(first).grid, bands=("B02", "B03", "B04"))
+    predictor = Darkness()
+    predictor.colours = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    done = predict_scene(predictor, [first, tmp_path / "b.tif"], tmp_path / "m.tif")
+    assert done.without_data == 12
+    with rasterio().open(done.target) as file:
+        assert file.colormap(1)[1][:3] == (4, 5, 6)
 
 
 def test_the_landsat_scene_keeps_its_place(shared_data: Path, tmp_path: Path) -> None:
@@ -175,3 +189,20 @@ def test_progress_counts_every_window(tmp_path: Path) -> None:
         Darkness(), [path], tmp_path / "m.tif", window=32, overlap=0, progress=lambda *step: seen.append(step)
     )
     assert seen == [(i, 9) for i in range(9)]
+
+
+def test_a_scene_of_another_level_is_brought_to_the_training_statistics(tmp_path: Path) -> None:
+    path, pixels = scene(tmp_path / "a.tif")
+    valid = (pixels != 0).all(0)
+    brighter = np.where(valid, pixels * 2 + 300, 0).astype(np.uint16)
+    write_geotiff(tmp_path / "b.tif", brighter, read_geotiff(path).grid, bands=("B02", "B03", "B04"))
+    predictor, options = Darkness(), SceneOptions(statistics="scene")
+    with pytest.raises(ConfigError, match="statistics"):
+        predict_scene(predictor, [path], tmp_path / "no.tif", options=options)
+    known = pixels[:, valid][[2, 1]] / 10000
+    predictor.statistics = known.mean(1).tolist(), known.std(1).tolist()
+    plain = predict_scene(predictor, [path], tmp_path / "a_map.tif")
+    matched = predict_scene(predictor, [tmp_path / "b.tif"], tmp_path / "b_map.tif", options=options)
+    untouched = predict_scene(predictor, [tmp_path / "b.tif"], tmp_path / "c_map.tif")
+    assert max(np.abs(np.subtract(plain.counts, matched.counts))) < 30
+    assert max(np.abs(np.subtract(plain.counts, untouched.counts))) > 300

@@ -21,7 +21,7 @@ COMMANDS = {
     "eval": "measure a run: classification, anomalies, embedding health, label noise, attention",
     "embed": "embeddings of a folder of images, as Parquet or NumPy",
     "search": "nearest images of an image",
-    "predict": "class probabilities of new images",
+    "predict": "class probabilities of new images, or the map of a scene",
     "report": "write the report of one run, or of several beside each other",
     "explore": "the embedding explorer of a run, as one HTML file",
     "export": "the encoder as safetensors or ONNX",
@@ -93,7 +93,7 @@ def _explain(error: BaseException) -> int:
 def _note(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
     # Python's own form shows a path and a line of source, which help no user of a command; other packages' warnings
     # (deprecations, versions) concern developers.
-    if category is UserWarning and "nearfar" in filename:
+    if issubclass(category, UserWarning) and "nearfar" in filename:
         print(f"nearfar: note: {message}", file=sys.stderr)
 
 

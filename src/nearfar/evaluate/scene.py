@@ -22,7 +22,6 @@ from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.evaluate.legend import class_colours
 from nearfar.evaluate.scene_files import SceneOptions, SceneReader, check_same_grid
 from nearfar.evaluate.windowed import Array, Mask, spans, windowed
-from nearfar.spatial.sensors import Sensor
 
 NODATA = 255
 PROBABILITY_SCALE = 10_000  # probabilities are stored as uint16: value / 10000, 65535 where there is no data
@@ -31,16 +30,21 @@ PLAIN = SceneOptions()
 Progress = Callable[[int, int], None]
 
 
-class Predictor(Protocol):
-    """What makes a map: a head on an encoder, as `nearfar.evaluate.heads.load_predictor` gives it."""
+class PixelClassifier(Protocol):
+    """What makes a map: `nearfar.evaluate.heads.Predictor`, or anything like it."""
 
     @property
     def task(self) -> str: ...
     @property
     def classes(self) -> tuple[str, ...]: ...
     @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """of the classes; empty: chosen by their names"""
+        ...
+
+    @property
     def times(self) -> int:
-        """scenes that it takes at once: 2 for change"""
+        """dates that it needs at least; for change exactly 2"""
         ...
 
     @property
@@ -49,10 +53,15 @@ class Predictor(Protocol):
         ...
 
     @property
-    def sensor(self) -> Sensor | str: ...
+    def sensor(self) -> str: ...
     @property
     def size_multiple(self) -> int:
         """height and width of what it is given are multiples of it"""
+        ...
+
+    @property
+    def statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """mean and standard deviation [C] that it was trained on, where it knows them"""
         ...
 
     def __call__(self, pixels: NDArray[np.float32], valid: Mask) -> NDArray[np.float32]:
@@ -96,7 +105,7 @@ class _Maps:
 
 
 def predict_scene(
-    predictor: Predictor,
+    predictor: PixelClassifier,
     scenes: Sequence[Path | Sequence[Path]],
     target: Path,
     *,
@@ -108,8 +117,9 @@ def predict_scene(
 ) -> SceneMap:
     """Write the map of a scene (or of a pair, for change) as GeoTIFF: uint8, the class's index, 255 without data.
 
-    `scenes`: as many as `predictor.times`, oldest first, each as `SceneReader` takes it. The map has a colour a class
-    and the names of the classes as metadata. `probabilities`: a second file, uint16 [K, H, W], probability * 10000
+    `scenes`: as many dates as the predictor needs, oldest first, each as `SceneReader` takes it. There is data where
+    one date has some, for change where both have. The map has a colour a class and the names of the classes as
+    metadata. `probabilities`: a second file, uint16 [K, H, W], probability * 10000
     (the file says so). `window`, `overlap`: pixels, as in `nearfar.evaluate.windowed`; the window is rounded up to a
     size that the predictor takes. `progress(done, of)` is called before every window.
 
@@ -125,9 +135,10 @@ def predict_scene(
             for scene in scenes
         ]
         check_same_grid(readers)
+        _match(predictor, readers, options)
         shape = readers[0].grid.shape
         maps = _open(stack, predictor, readers, target, probabilities)
-        read = _counted(_stacked(readers), shape, window, overlap, progress)
+        read = _counted(_stacked(readers, predictor.task == "change"), shape, window, overlap, progress)
         windowed(read, maps.write, shape, _Padded(predictor, multiple), window, overlap)
     crs = readers[0].grid.crs
     return SceneMap(
@@ -145,23 +156,37 @@ def _paths(scene: Path | Sequence[Path]) -> list[Path]:
     return [scene] if isinstance(scene, Path) else list(scene)
 
 
-def _check(predictor: Predictor, scenes: int) -> None:
-    if scenes != predictor.times:
-        fix = "Give the later scene with --second." if predictor.times == 2 else "Give one scene, without --second."
+def _check(predictor: PixelClassifier, scenes: int) -> None:
+    change = predictor.task == "change"
+    if scenes < predictor.times or (change and scenes > predictor.times):
         raise ConfigError(
-            f"{predictor.task} needs another number of scenes", found=scenes, expected=predictor.times, fix=fix
+            f"{predictor.task} needs another number of scenes",
+            found=scenes,
+            expected=f"{predictor.times}{'' if change else ' or more'}",
+            fix="Give the later scene with --second." if scenes == 1 else None,
         )
     if not 0 < len(predictor.classes) < NODATA:
         raise ConfigError("A map holds 1 to 254 classes", where=predictor.task, found=len(predictor.classes))
 
 
-def _stacked(readers: Sequence[SceneReader]) -> Callable[[slice, slice], tuple[Array, Mask]]:
+def _match(predictor: PixelClassifier, readers: Sequence[SceneReader], options: SceneOptions) -> None:
+    if options.statistics == "run":
+        return
+    if predictor.statistics is None:
+        raise ConfigError(
+            "the head does not say what it was trained on", where="statistics", fix="Use those of the run."
+        )
+    for reader in readers:
+        reader.match(*predictor.statistics)
+
+
+def _stacked(readers: Sequence[SceneReader], everywhere: bool) -> Callable[[slice, slice], tuple[Array, Mask]]:
     def read(rows: slice, cols: slice) -> tuple[Array, Mask]:
         parts = [reader.read(rows, cols) for reader in readers]
         valid = np.stack([known for _, known in parts])
         # `windowed` hands on one mask for all dates; NaN carries the mask of each to the predictor.
         pixels = np.where(valid[:, None], np.stack([pixels for pixels, _ in parts]), np.float32(np.nan))
-        return pixels, np.asarray(valid.all(0))
+        return pixels, np.asarray(valid.all(0) if everywhere else valid.any(0))
 
     return read
 
@@ -189,7 +214,7 @@ def _counted(
 class _Padded:
     """A predictor for windows of any size, which checks what comes back."""
 
-    def __init__(self, predictor: Predictor, multiple: int) -> None:
+    def __init__(self, predictor: PixelClassifier, multiple: int) -> None:
         self.predictor, self.multiple = predictor, multiple
 
     def __call__(self, pixels: Array, _: Mask) -> Array:
@@ -208,7 +233,11 @@ class _Padded:
 
 
 def _open(
-    stack: ExitStack, predictor: Predictor, readers: Sequence[SceneReader], target: Path, probabilities: Path | None
+    stack: ExitStack,
+    predictor: PixelClassifier,
+    readers: Sequence[SceneReader],
+    target: Path,
+    probabilities: Path | None,
 ) -> _Maps:
     grid, classes = readers[0].grid, list(predictor.classes)
     tags = {"TASK": predictor.task, "CLASSES": json.dumps(classes), "SOURCE": ", ".join(r.name for r in readers)}
@@ -220,7 +249,9 @@ def _open(
     file.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(classes)})
     file.set_band_description(1, predictor.task)
     file.write_colormap(
-        1, {i: (*map(int, c), 255) for i, c in enumerate(class_colours(classes))} | {NODATA: (0, 0, 0, 0)}
+        1,
+        {i: (*map(int, c), 255) for i, c in enumerate(predictor.colours or class_colours(classes))}
+        | {NODATA: (0, 0, 0, 0)},
     )
     second = None
     if probabilities is not None:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from nearfar.data.geogrid import Grid
 from nearfar.data.geotiff import GeoScene, rasterio
-from nearfar.data.optics import SUFFIXES, Optics
+from nearfar.data.optics import Optics, band_files
+from nearfar.encoders.bands import sensor_of
 from nearfar.errors import ConfigError, DataError
 from nearfar.spatial.bands import BandPlan, resolve
 from nearfar.spatial.sensors import Sensor, sensor
 
 Mask = NDArray[np.bool_]
 Source = Path | dict[str, Path]
+_SAMPLE = 64  # pixels a side of the windows that a scene's statistics are taken from
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,17 @@ class SceneOptions:
     """value that becomes reflectance 1; default: what the sensor says, 255 for 8 bit, 1 for float"""
     missing: Literal["substitute", "error"] = "substitute"
     """what to do about a band that the scene lacks: take its substitute with a note, or refuse"""
+    statistics: Literal["run", "scene"] = "run"
+    """run: reflectance as it is; scene: each band is first brought to the mean and standard deviation of the training
+    pixels, for another sensor or another processing level than that of the training data"""
 
 
 class SceneReader:
     """An open scene that gives the wanted bands as reflectance, window by window. A context manager.
 
     `paths`: one GeoTIFF of several bands, a folder with one file a band, or those files. `wanted`: bands by name, of
-    the sensor `wanted_sensor`; those of another sensor are found by wavelength. Attributes: `grid` (that of the finest
-    band used), `plan` (which bands stand for which), `name` for messages.
+    the sensor `wanted_sensor` (empty: that which has them all); those of another sensor are found by wavelength.
+    Attributes: `grid` (that of the finest band used), `plan` (which bands stand for which), `name` for messages.
 
     Raises DataError for files that are missing, damaged or lack a band without substitute, ConfigError for a sensor or
     band that does not exist. Warns with BandWarning where a substitute is taken.
@@ -53,15 +58,17 @@ class SceneReader:
         self, paths: Sequence[Path], wanted: Sequence[str], wanted_sensor: Sensor | str, options: SceneOptions
     ) -> None:
         self.name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-        device = sensor(options.sensor) if options.sensor else _as_sensor(wanted_sensor)
+        trained = _as_sensor(wanted_sensor, wanted)
+        device = sensor(options.sensor) if options.sensor else trained
         source, names = _source(paths, device), options.bands or None
         available = _available(source, names)
-        self.plan = _plan(wanted, available, device, wanted_sensor, options.missing, self.name)
+        self.plan = _plan(wanted, available, device, trained, options.missing, self.name)
         used = list(dict.fromkeys(available[i] for i in self.plan.indices))
         self._order = [used.index(available[i]) for i in self.plan.indices]
         self._optics = Optics(device, scale=options.scale)
         self._scene = GeoScene(source, used, names=names, nodata=_nodata(source, used, names, device, options))
         self.grid: Grid = self._scene.grid
+        self._gain, self._shift = np.ones(1, np.float32), np.zeros(1, np.float32)
 
     def __enter__(self) -> SceneReader:
         return self
@@ -78,7 +85,27 @@ class SceneReader:
     def read(self, rows: slice, cols: slice) -> tuple[NDArray[np.float32], Mask]:
         """(reflectance float32 [C, h, w], valid bool [h, w]) of a window in pixels of `grid`."""
         pixels, valid = self._scene.read(rows, cols)
-        return self._optics.reflectance(pixels)[self._order], valid
+        return self._optics.reflectance(pixels)[self._order] * self._gain + self._shift, valid
+
+    def match(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Bring every band to this mean and standard deviation [C], by those of 64 windows spread over the scene.
+
+        Raises DataError where these have no data.
+        """
+        starts = [np.unique(np.linspace(0, max(n - _SAMPLE, 0), 8).astype(int)) for n in self.grid.shape]
+        parts = []
+        for row in starts[0]:
+            for column in starts[1]:
+                ends = (min(start + _SAMPLE, n) for start, n in zip((row, column), self.grid.shape, strict=True))
+                pixels, valid = self.read(slice(row, next(ends)), slice(column, next(ends)))
+                parts.append(pixels[:, valid])
+        seen = np.concatenate(parts, axis=1, dtype=np.float64)
+        if not seen.size:
+            raise DataError("No data in the places that were looked at", where=self.name, fix="Use --statistics run.")
+        gain = np.asarray(std) / np.maximum(seen.std(1), 1e-6)
+        self._gain, self._shift = (
+            np.asarray(part, np.float32)[:, None, None] for part in (gain, mean - seen.mean(1) * gain)
+        )
 
 
 def check_same_grid(readers: Sequence[SceneReader]) -> None:
@@ -97,8 +124,8 @@ def check_same_grid(readers: Sequence[SceneReader]) -> None:
             )
 
 
-def _as_sensor(name: Sensor | str) -> Sensor:
-    return name if isinstance(name, Sensor) else sensor(name)
+def _as_sensor(name: Sensor | str, bands: Sequence[str]) -> Sensor:
+    return name if isinstance(name, Sensor) else sensor(name) if name else sensor_of(bands)
 
 
 def _source(paths: Sequence[Path], device: Sensor) -> Source:
@@ -108,7 +135,7 @@ def _source(paths: Sequence[Path], device: Sensor) -> Source:
             raise DataError("There is no such scene", where=path)
     if len(paths) == 1 and paths[0].is_file():
         return paths[0]
-    files = [file for path in paths for file in (_inside(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (band_files(path) if path.is_dir() else [path])]
     found: dict[str, Path] = {}
     for file in files:
         band = device.find(file.name)
@@ -129,10 +156,6 @@ def _source(paths: Sequence[Path], device: Sensor) -> Source:
     return found
 
 
-def _inside(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-
-
 def _available(source: Source, names: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(source, Mapping):
         return tuple(source)
@@ -144,14 +167,14 @@ def _plan(
     wanted: Sequence[str],
     available: Sequence[str],
     device: Sensor,
-    wanted_sensor: Sensor | str,
+    trained: Sensor,
     missing: Literal["substitute", "error"],
     where: str,
 ) -> BandPlan:
     for name in wanted:
-        _as_sensor(wanted_sensor).canonical(name)
+        trained.canonical(name)
     try:
-        return resolve(wanted, available, device, missing, wanted_sensor=wanted_sensor)
+        return resolve(wanted, available, device, missing, wanted_sensor=trained)
     except ConfigError as error:
         raise DataError(
             f"The scene does not fit: {error.what}",
