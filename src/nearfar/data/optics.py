@@ -46,12 +46,12 @@ class Optics:
         """For the files like `path` (one of several bands, or a folder with one a band).
 
         `default`: the sensor where `config.sensor` names none. `orders`: the bands of files without descriptions; the
-        one of the right length is taken, after `config.bands`.
+        first of the right length is taken; without one `config.bands` names them, or the sensor.
         Raises DataError where the bands are none of the sensor's or one is missing and has no substitute, ConfigError
         for an unknown sensor or band.
         """
         device = sensor(config.sensor or default)
-        names = _names(path, [config.bands, *orders, device.names]) if path.is_file() else None
+        names = _names(path, [*orders, config.bands, device.names]) if path.is_file() else None
         optics = cls(device, names=names, scale=config.scale)
         with optics.open(path) as scene:
             available, dtype = scene.bands, scene.dtype

@@ -36,7 +36,7 @@ def test_a_new_file_is_a_new_format(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_readers_of_this_version() -> None:
-    assert list(package.READERS) == ["oscd", "seco", "mvtec", "manifest", "modalities", "folder"]
+    assert list(package.READERS) == ["eurosat", "oscd", "seco", "mvtec", "manifest", "modalities", "folder"]
 
 
 def test_problem_of_an_error() -> None:
