@@ -147,11 +147,40 @@ def demo(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def texture(results: dict[str, Any]) -> list[str]:
+    """Time of local binary patterns, and what storage does to codes."""
+    shape = " x ".join(map(str, results["setting"]["shape"]))
+    ours = [who for who in ("numpy", "torch", "numba") if who in results["speed"]["uniform"]]
+    lines = [
+        f"Times faster than scikit-image, {shape} uint8, 16 points at radius 2, one thread, alternated in one run,"
+    ]
+    lines += ["results equal (`python benchmarks/texture.py`):", "", f"| method | scikit-image | {' | '.join(ours)} |"]
+    lines += ["| --- | --- |" + " --- |" * len(ours)]
+    for method, row in results["speed"].items():
+        cells = [f"{row['scikit-image']['seconds'] * 1e3:.0f} ms", *(f"{row[who]['faster']:.1f}" for who in ours)]
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    if first := results.get("first_call"):
+        times = f"{first['compiling']:.1f} s where it compiles, {first['from_disk']:.1f} s afterwards"
+        lines += ["", f"Import and first call with numba in a new process: {times}."]
+    pairs = ("uint8 against uint16", "JPEG against uint8", "JPEG against uint16")
+    lines += [
+        "",
+        "Share of pixels whose `uniform` code changes, and of the histogram, on the synthetic Sentinel-2 world:",
+        "",
+    ]
+    lines += [f"| blur, pixels | {' | '.join(pairs)} |", "| --- |" + " --- |" * len(pairs)]
+    for row in results["storage"]:
+        cells = [f"{row[pair]:.0%} of codes, {row[f'{pair}, histograms']:.1%}" for pair in pairs]
+        lines.append(f"| {row['blur']:g} | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "label_noise": label_noise,
     "evidential": evidential,
     "mvtec": mvtec,
     "demo": demo,
+    "texture": texture,
 }
 
 

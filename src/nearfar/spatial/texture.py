@@ -32,13 +32,21 @@ from nearfar.spatial.texture_checks import (
     is_tensor,
     result_dtype,
 )
-from nearfar.spatial.texture_plan import METHODS, Plan, code_count, make_plan
+from nearfar.spatial.texture_plan import METHODS, Plan, code_count, code_dtype, make_plan
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["BACKENDS", "METHODS", "code_count", "gaussian_blur", "lbp_histogram", "local_binary_pattern"]
+__all__ = [
+    "BACKENDS",
+    "METHODS",
+    "code_count",
+    "code_dtype",
+    "gaussian_blur",
+    "lbp_histogram",
+    "local_binary_pattern",
+]
 
 NUMBA_FROM = 1 << 26
 """pixels above which compiling (seconds, once a machine) costs less than it saves"""
@@ -96,8 +104,8 @@ def local_binary_pattern(
     - nri_uniform: a code for each pattern that changes at most twice: points (points - 1) + 3 codes;
     - var: not a code but the variance of the neighbours, NaN where it is zero.
 
-    The result is of the smallest of uint8, int16, int32 and int64 that holds every code (uint8 for `uniform` up to 253
-    points and for `nri_uniform` up to 16), float64 for `var`, unless `dtype` names another that does.
+    The result is of the smallest of uint8, int16, int32 and int64 that holds every code (uint8 for `uniform`, and
+    for `nri_uniform` up to 16 points), float64 for `var`, unless `dtype` names another that does.
 
     `blur` is the standard deviation in pixels of a Gaussian applied first (0: none); edges are mirrored.
 
@@ -198,7 +206,8 @@ def lbp_histogram(codes: Any, points: int = 16, bins: int | None = None, mask: A
     Each row sums to 1 and depends on its own plane alone (the published code drops the two last codes, most pixels of
     water, and scales by the extremes of the batch). `bins` is points + 2 where not given, right for `uniform`;
     `code_count(points, method)` for other methods. `mask` [..., H, W], broadcast to `codes`, is true at the pixels that
-    count: leave out clouds and nodata. A plane without any has zeros throughout.
+    count: leave out clouds and nodata, grown by the radius, for a code sees that far. A plane without any has zeros
+    throughout.
 
     Raises ShapeError (fewer than two axes, an empty plane, a mask that does not fit), ConfigError (bins) and DataError
     (codes that are not whole numbers from 0 to bins - 1).
