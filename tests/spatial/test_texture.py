@@ -68,7 +68,7 @@ def test_equals_scikit_image_for_every_dtype(dtype: str, backend: str) -> None:
 @given(
     image=hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(-3, 3)),
     points=st.integers(1, 31),
-    radius=st.floats(0.05, 6),
+    radius=st.floats(1e-7, 6),
     method=st.sampled_from(METHODS),
 )
 def test_equals_scikit_image_for_any_points_and_radius(
@@ -133,9 +133,9 @@ def test_backends_agree(image: np.ndarray, points: int, radius: float, method: t
 def test_blocks_of_rows_and_of_planes_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     from nearfar.spatial.texture_blocks import numpy_backend
 
-    image = random_image("uint16", (7, 19, 13))
+    image = random_image("uint16", (7, 83, 5))
     whole = {method: local_binary_pattern(image, 24, 3.0, method, "numpy") for method in METHODS}
-    for size in (1, 40, 600, 19 * 13 * 3):
+    for size in (1, 200, 83 * 5 * 3):
         monkeypatch.setattr(texture, "numpy_backend", lambda size=size: numpy_backend()._replace(block_size=size))
         for method in METHODS:
             assert equal(local_binary_pattern(image, 24, 3.0, method, "numpy"), whole[method]), (size, method)

@@ -110,10 +110,13 @@ def variance(block: Block, backend: Backend) -> Any:
     return xp.where(result != 0, result, float("nan"))
 
 
-def _blocks(count: int, height: int, width: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of planes and of rows that cover all, about `size` pixels each."""
+def _blocks(count: int, height: int, width: int, size: int, margin: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of planes and of rows that cover all, about `size` pixels each.
+
+    Never fewer rows than 8 margins, or interpolating the margins above and below would cost more than a cache miss.
+    """
     planes = max(1, size // (height * width))
-    rows = height if planes > 1 else max(1, size // width)
+    rows = height if planes > 1 else max(8 * margin, size // width)
     for n in range(0, count, planes):
         for r in range(0, height, rows):
             yield slice(n, min(n + planes, count)), slice(r, min(r + rows, height))
@@ -161,7 +164,7 @@ def texture_of_planes(images: Any, out: Any, plan: Plan, method: str, backend: B
     columns = _tiled(plan, min(count, across_planes), backend)
     measure = (backend.variance or variance) if method == "var" else (backend.patterns or patterns)
     code = _coder(plan.points, method, backend)
-    for planes, rows in _blocks(count, height, width, backend.block_size):
+    for planes, rows in _blocks(count, height, width, backend.block_size, plan.margin):
         block = _cut(images, planes, rows, plan, columns, backend)
         result = code(measure(block, backend))
         h, n = rows.stop - rows.start, planes.stop - planes.start

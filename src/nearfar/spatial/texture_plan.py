@@ -63,7 +63,7 @@ def _axis(offsets: Floats, n: int) -> Axis:
 def make_plan(points: int, radius: float, height: int, width: int) -> Plan:
     rows, columns = sample_points(points, radius)
     groups = tuple(tuple(np.flatnonzero(columns == c).tolist()) for c in np.unique(columns))
-    margin = int(np.ceil(max(np.abs(rows).max(), np.abs(columns).max())))
+    margin = max(1, int(np.ceil(max(np.abs(rows).max(), np.abs(columns).max()))))
     return Plan(points, margin, _axis(rows, height), _axis(columns, width), groups)
 
 
