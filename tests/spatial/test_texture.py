@@ -239,6 +239,19 @@ def test_numba_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -
         local_binary_pattern(np.zeros((4, 4)), backend="numba")
 
 
+def test_numba_compiles_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    from nearfar.spatial.texture_numba import _compile
+
+    def njit(cache: bool = False, **options: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert _compile(len) == (len, {"nogil": True, "error_model": "numpy"})
+
+
 def test_arrays_need_neither_torch_nor_numba() -> None:
     code = (
         "import sys, numpy as np; from nearfar.spatial.texture import *;"

@@ -1,11 +1,13 @@
 """The two inner loops of local binary patterns compiled by numba: a block stays in cache from pixels to bits.
 
 The same operations in the same order as in `texture_blocks`, without fast-math, which would fuse and reorder them. One
-thread, the interpreter lock released: several threads or data workers run side by side. Compiled code is kept on disk.
+thread, the interpreter lock released: several threads or data workers run side by side. Compiled code is kept on disk
+where a folder can be written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -13,7 +15,13 @@ import numpy as np
 
 from nearfar.spatial.texture_blocks import Backend, Block
 
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+def _compile(function: Callable[..., None]) -> Any:
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return numba.njit(**options)(function)
 
 
 @_compile
