@@ -17,7 +17,7 @@ from nearfar.spatial.texture_blocks import Backend, Block
 
 
 def _compile(function: Callable[..., None]) -> Any:
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written
