@@ -14,7 +14,15 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from evidential_oracle import principled_oracle
 from group_oracles import group_oracle, place_oracle, temporal_inputs, temporal_oracle
-from loss_oracles import clip_oracle, hcl_oracle, info_nce_oracle, pair_weights, supervised_oracle
+from loss_oracles import (
+    clip_oracle,
+    hcl_oracle,
+    info_nce_oracle,
+    pair_weights,
+    related_oracle,
+    supervised_oracle,
+    teacher,
+)
 
 from nearfar.losses import (
     HCL,
@@ -24,6 +32,7 @@ from nearfar.losses import (
     InfoNCE,
     NTXent,
     PlaceNCE,
+    Relations,
     SupConLoss,
     TemporalNCE,
     clip_loss,
@@ -295,6 +304,35 @@ def _tiled_supervised(form: str) -> list[LossCase]:
     ]
 
 
+def _related(use: str, *, ids: bool, similar: bool, keys: bool = False) -> list[LossCase]:
+    """InfoNCE (with keys) or CLIP where something is known of its pairs, dense and in tiles."""
+
+    def call(b: LossBatch, **options: Any) -> Tensor:
+        if similar:
+            options.pop("exchange", None)
+            options.setdefault("memory", "tiled")
+        t = teacher(b)
+        known = Relations(b.labels if ids else None, (t, t.flip(1)) if similar else None, use, 0.4, 0.3)  # type: ignore[arg-type]
+        views = b.z[:, 0], b.z[:, 1]
+        if keys:
+            return info_nce(*views, temperature=b.temperature, keys=b.keys, relations=known, **options)
+        return clip_loss(*views, scale=1 / b.temperature, relations=known, **options)
+
+    name = f"{'info_nce,keys' if keys else 'clip_loss'}[{use},{'ids' if ids else ''},{'similar' if similar else ''}]"
+    oracle = related_oracle(use, ids, similar, keys, 1 if keys else 2)
+    dense = LossCase(name, lambda b: call(b, memory="dense"), lambda b: call(b, memory="dense"), oracle, labelled=False)
+    return [dense, in_tiles(name, oracle, False, call)]
+
+
+RELATED = [
+    *_related("ignore", ids=True, similar=False),
+    *_related("ignore", ids=False, similar=True, keys=True),
+    *_related("weigh", ids=True, similar=True),
+    *_related("target", ids=True, similar=False, keys=True),
+    *_related("target", ids=True, similar=False),
+    *_related("target", ids=True, similar=True),
+]
+
 TILED = [
     in_tiles("info_nce", info_nce_oracle(keys=False), False, _nce),
     in_tiles("info_nce[keys]", info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
@@ -320,6 +358,7 @@ TILED = [
     *_tiled_supervised("out"),
     *_tiled_supervised("in"),
     *TILED_EVIDENTIAL,
+    *RELATED[1::2],
 ]
 
 LOSS_CASES: list[LossCase] = [
@@ -367,6 +406,7 @@ LOSS_CASES: list[LossCase] = [
     _places(in_batch=False),
     *(_temporal(negatives) for negatives in ("queue", "other_keys", "caco")),
     *EVIDENTIAL,
+    *RELATED[::2],
     *TILED,
 ]
 BY_NAME = {case.name: case for case in LOSS_CASES}

@@ -49,6 +49,47 @@ def clip_oracle(b: Any) -> float:
     return (forth + _nce_oracle(z[:, 1], z[:, 0], 1 / b.temperature, none)) / 2
 
 
+def teacher(batch: Any) -> Tensor:
+    """[n, 3], a second embedding of every sample, alike on every rank."""
+    return torch.stack([torch.sin(batch.uid.double() * f + 0.3) for f in (1.0, 2.0, 0.5)], 1)
+
+
+def related_oracle(use: str, ids: bool, similar: bool, keys: bool, sides: int) -> Callable[[Any], float]:
+    """`Relations` with threshold 0.4, temperature 0.3 and share 0.5, from the formula."""
+
+    def one_side(b: Any, q: np.ndarray, k: np.ndarray, c: np.ndarray) -> float:
+        extra, y, n = _unit(b.keys)[: None if keys else 0], b.labels.tolist(), len(q)
+        losses = []
+        for i in range(n):
+            same = [j for j in range(n) if j == i or (ids and y[i] >= 0 and y[i] == y[j])]
+            target = [float(j == i) for j in range(n)]
+            w = [1.0] * n
+            if use == "target":
+                target = [float(j in same) / len(same) for j in range(n)]
+                if similar:
+                    soft = np.exp(c[i] / 0.3) / np.exp(c[i] / 0.3).sum()
+                    target = [0.5 * t + 0.5 * p for t, p in zip(target, soft, strict=True)]
+            else:
+                cut = [1.0] * n
+                if similar and use == "ignore":
+                    cut = [float(c[i, j] < 0.4) for j in range(n)]
+                elif similar:
+                    cut = [min(max((1 - c[i, j]) / 0.6, 0.0), 1.0) for j in range(n)]
+                w = [0.0 if j in same else cut[j] for j in range(n)]
+            s = [q[i] @ k[j] / b.temperature for j in range(n)]
+            total = math.exp(s[i]) + sum(w[j] * math.exp(s[j]) for j in range(n) if j != i)
+            total += sum(math.exp(q[i] @ e / b.temperature) for e in extra)
+            losses.append(sum(t * (math.log(total) - x) for t, x in zip(target, s, strict=True)))
+        return float(np.mean(losses))
+
+    def oracle(b: Any) -> float:
+        z, t = _unit(b.z), _unit(teacher(b))
+        forth = one_side(b, z[:, 0], z[:, 1], t @ t[:, ::-1].T)
+        return forth if sides == 1 else (forth + one_side(b, z[:, 1], z[:, 0], t[:, ::-1] @ t.T)) / 2
+
+    return oracle
+
+
 def supervised_oracle(form: str, weighted: bool = False, keys: bool = False) -> Callable[[Any], float]:
     def oracle(b: Any) -> float:
         z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()

@@ -16,6 +16,7 @@ from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
 from nearfar.losses.places import PlaceNCE, place_nce
+from nearfar.losses.relations import Relations
 from nearfar.losses.supcon import SupConLoss, supcon
 from nearfar.losses.temporal import TemporalNCE, temporal_nce, temporal_nce_heads
 
@@ -28,6 +29,7 @@ __all__ = [
     "InfoNCE",
     "NTXent",
     "PlaceNCE",
+    "Relations",
     "SupConLoss",
     "TemporalNCE",
     "change_ratio",

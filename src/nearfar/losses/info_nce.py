@@ -26,6 +26,7 @@ from nearfar.losses._common import (
 )
 from nearfar.losses._tiled import clip_losses, contrast_of, info_nce_losses, pair_losses, supcon_losses
 from nearfar.losses.core import Exchange, Memory, tiled
+from nearfar.losses.relations import Relations, related_losses, related_sides
 from nearfar.losses.supcon import supcon_rows
 
 NTXentForm = Literal["pair", "out", "in"]
@@ -39,6 +40,7 @@ def info_nce(
     temperature: float = 0.1,
     keys: Tensor | None = None,
     in_batch: bool = True,
+    relations: Relations | None = None,
     normalize: bool = True,
     memory: Memory = "auto",
     exchange: Exchange = "gather",
@@ -49,6 +51,7 @@ def info_nce(
 
     Negatives are the other rows of z1 on all ranks (van den Oord et al. 2018, eq. 4) and `keys` [K, D], a queue that
     is the same on every rank; `in_batch=False` leaves the keys alone, which is MoCo's form (He et al. 2020, eq. 1).
+    relations: false negatives, several positives or soft targets among the rows of z1; see `Relations`.
     memory, exchange: see `nearfar.losses`.
     Raises ShapeError where shapes do not fit, ConfigError for a temperature that is not positive.
     """
@@ -60,7 +63,14 @@ def info_nce(
         check_keys(z0, keys)
         keys = embeddings(keys, normalize).to(q)
     everyone = torch.ones(len(q), dtype=torch.bool, device=q.device)
-    if tiled(memory, exchange, q, keys):
+    in_tiles = tiled(memory, exchange, q, keys)
+    if relations is not None:
+        if not in_batch:
+            raise ConfigError("relations are among the rows of a batch", found="in_batch=False", fix="Leave them out.")
+        known = relations.checked(q, exchange)
+        losses = related_losses(q * inverse(temperature), k, keys, known, in_tiles, exchange)
+        return anchor_mean(losses, everyone, "InfoNCE")
+    if in_tiles:
         losses = info_nce_losses(q, k, keys, in_batch, inverse(temperature), exchange)
         return anchor_mean(losses, everyone, "InfoNCE")
     counts = parallel.sizes(len(q))
@@ -86,6 +96,7 @@ def clip_loss(
     z1: Tensor,
     *,
     scale: float | Tensor,
+    relations: Relations | None = None,
     normalize: bool = True,
     memory: Memory = "auto",
     exchange: Exchange = "gather",
@@ -93,6 +104,7 @@ def clip_loss(
     """Two-sided InfoNCE, the mean of z0 -> z1 and z1 -> z0 (Radford et al. 2021, figure 3); z0 and z1 are [N, D].
 
     `scale` multiplies the cosines (1 / temperature) and may be a scalar tensor that learns; see `CLIPLoss`.
+    relations: false negatives, several positives or soft targets, on both sides; see `Relations`.
     memory, exchange: see `nearfar.losses`.
     Raises ShapeError where shapes do not fit, ConfigError for a number that is not positive.
     """
@@ -101,7 +113,11 @@ def clip_loss(
         raise ConfigError("the scale must be positive", found=scale)
     q, k = embeddings(z0, normalize), embeddings(z1, normalize)
     everyone = torch.ones(len(q), dtype=torch.bool, device=q.device)
-    if tiled(memory, exchange, q):
+    in_tiles = tiled(memory, exchange, q)
+    if relations is not None:
+        losses = related_sides(q * scale, k, relations.checked(q, exchange), in_tiles, exchange)
+        return anchor_mean(losses, everyone, "CLIP")
+    if in_tiles:
         return anchor_mean(clip_losses(q, k, scale, exchange), everyone, "CLIP")
     counts = parallel.sizes(len(q))
     own = torch.arange(len(q), device=q.device) + parallel.offset(len(q), counts)
@@ -175,11 +191,12 @@ class InfoNCE(nn.Module):
         self.temperature, self.in_batch, self.normalize = temperature, in_batch, normalize
         self.memory, self.exchange = memory, exchange
 
-    def forward(self, z0: Tensor, z1: Tensor, keys: Tensor | None = None) -> Tensor:
+    def forward(self, z0: Tensor, z1: Tensor, keys: Tensor | None = None, relations: Relations | None = None) -> Tensor:
         """See `info_nce`."""
         return info_nce(
             z0,
             z1,
+            relations=relations,
             temperature=self.temperature,
             keys=keys,
             in_batch=self.in_batch,
@@ -206,12 +223,20 @@ class CLIPLoss(nn.Module):
         self.memory, self.exchange = memory, exchange
         self.log_scale = nn.Parameter(torch.tensor(math.log(inverse(temperature))))
 
-    def forward(self, z0: Tensor, z1: Tensor) -> Tensor:
+    def forward(self, z0: Tensor, z1: Tensor, relations: Relations | None = None) -> Tensor:
         """See `clip_loss`."""
         with torch.no_grad():  # on the value, not in the graph: a clamp there would stop the gradient for good
             self.log_scale.clamp_(max=math.log(self.largest))
         scale = self.log_scale.exp()
-        return clip_loss(z0, z1, scale=scale, normalize=self.normalize, memory=self.memory, exchange=self.exchange)
+        return clip_loss(
+            z0,
+            z1,
+            scale=scale,
+            relations=relations,
+            normalize=self.normalize,
+            memory=self.memory,
+            exchange=self.exchange,
+        )
 
 
 class NTXent(nn.Module):

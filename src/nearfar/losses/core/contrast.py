@@ -182,13 +182,22 @@ class Contrast:
         return sums[:, back]
 
 
-def two_sided(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For x and y [n, D] on one process: s_ii, and the log-sum-exp over j != i of x_i.y_j and of x_j.y_i, [n] each.
+def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of s = x y^T for x and y [n, D] on one process, of rows and of columns [3, n] each, and near columns [n].
 
+    Row 0 is the sum over near pairs, row 1 their log-sum-exp, row 2 that of far ones. Row i of x and row i of y have
+    groups[i] (default: one each, so that near is s_ii alone). near: whether rows 0 and 1 are wanted.
     Both sides come from one pass: 4 units where two one-sided passes take 6.
     """
     numbers = torch.arange(len(x), device=x.device)
-    layout = Layout(numbers, numbers, None, None, False, tile_rows(x.device))
-    plan = Plan((layout,), Wanted(True, False, (Power(1.0, 1.0),)), two_sided=True)
-    rows, columns = sweep(x, y, plan)
-    return rows[0], rows[2], columns[2]
+    order = numbers if groups is None else groups.argsort(stable=True)
+    known = numbers if groups is None else groups[order]
+    layout = Layout(known, known, None, None, False, tile_rows(x.device))
+    plan = Plan((layout,), Wanted(near, near and groups is not None, (Power(1.0, 1.0),)), two_sided=True)
+    if groups is None:
+        rows, columns = sweep(x, y, plan)
+        return rows, columns, torch.ones_like(numbers)
+    back = torch.empty_like(order)
+    back[order] = numbers
+    rows, columns = sweep(x[order], y[order], plan)
+    return rows[:, back], columns[:, back], layout.counts()[0][back]
