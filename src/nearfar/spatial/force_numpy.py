@@ -1,0 +1,92 @@
+"""Force histograms of NumPy masks: correlate, then apply the plan's weights, pair by pair."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearfar.errors import DataError
+from nearfar.spatial.force_correlation import Correlation, correlate
+from nearfar.spatial.force_kernel import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
+from nearfar.spatial.force_options import ForceOptions, Policy
+
+Array = NDArray[Any]
+
+
+def check_mask(mask: Any, name: str) -> Array:
+    """The mask as an array; raises a DataError for values that are no memberships and for an empty mask."""
+    array = np.asarray(mask)
+    if array.dtype == np.bool_:
+        smallest, largest = False, True
+    elif array.dtype.kind in "iuf" and array.size:
+        smallest, largest = array.min(), array.max()
+    else:
+        raise DataError(f"mask {name} holds no numbers", found=f"{array.dtype} {array.shape}")
+    if not (smallest >= 0 and largest <= 1):  # NaN fails as well
+        found = "NaN" if np.isnan(smallest) else f"{smallest:g} to {largest:g}"
+        fix = "Divide 8-bit masks by 255." if largest == 255 else None
+        raise DataError(f"mask {name} holds values that are no memberships", found=found, expected="0 to 1", fix=fix)
+    full = array.reshape(-1, max(1, array.shape[-1] * array.shape[-2])).any(1)
+    if not full.all():
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmin(full)), array.shape[:-2]))
+        raise DataError(f"mask {name}{list(where) if where else ''} is empty: it has no position to speak of")
+    return array
+
+
+@functools.lru_cache(maxsize=16)
+def _uncut(plan: Plan, dtype: str) -> tuple[Array, Array]:
+    """Weights of all points, near and far, [octant, 4 near + far, r], and the flags of divergent near corners."""
+    weights, diverges = near_weights_uncut(plan)
+    octants = weights.shape[0]
+    joined = np.concatenate([weights.reshape(octants, -1, plan.r.size), plan.far], 1)
+    return joined.astype(dtype), diverges.reshape(octants, -1, plan.r.size).astype(dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def _indices(plan: Plan) -> NDArray[np.intp]:
+    """Where each point lies in a flattened table of 2 n + 1 squared with the origin in its middle."""
+    return np.asarray((plan.y + plan.n) * (2 * plan.n + 1) + plan.x + plan.n, np.intp)
+
+
+def _table(correlation: Correlation, n: int, dtype: str) -> Array:
+    """The counts, flattened, in a table of 2 n + 1 squared with the origin in its middle."""
+    (counts, up, right), table = correlation, np.zeros((2 * n + 1, 2 * n + 1), dtype)
+    table[n - up : n - up + counts.shape[0], n - right : n - right + counts.shape[1]] = counts
+    return table.ravel()
+
+
+def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float, dtype: str) -> Array:
+    """[len(r), directions] of one pair."""
+    near, far = 4 * plan.near, plan.far_within(correlation.longest)
+    mass = _table(correlation, plan.n, dtype).take(_indices(plan)[..., : near + far], mode="clip")
+    close = mass[..., :near]
+    weights, diverges = _uncut(plan, dtype)
+    result = mass[..., near:] @ weights[:, near : near + far]
+    if close.any():  # objects apart have no pair of pixels there
+        nearby = weights[:, :near]
+        if policy == "cutoff":
+            cut = near_weights(plan.near_hats, plan.near_lo, plan.near_hi, plan.r, rho_min, np)
+            nearby = cut.reshape(nearby.shape).astype(dtype, copy=False)
+        result += close @ nearby
+    if policy == "inf":
+        result[close @ diverges > 0] = np.inf
+    return np.asarray(result.reshape(-1, plan.r.size)[plan.order].T)
+
+
+def _one_pair(a: Array, b: Array, rho_min: float, options: ForceOptions, dtype: str) -> Array:
+    correlation = correlate(a, b)
+    reach = plan_reach(rho_min) if options.policy == "cutoff" else 1.0
+    plan = make_plan(plan_size(correlation.longest), options.directions, options.r, options.sub_angles, reach)
+    return _apply(plan, correlation, options.policy, rho_min, dtype)
+
+
+def raw_banner(a: Array, b: Array, rho_min: Array, options: ForceOptions) -> Array:
+    """F_r(theta) of masks [B, H, W] with cut-offs [B] in pixels: [B, len(r), directions], pixels^(3 - r)."""
+    dtype = "float32" if np.result_type(a, b) == np.float32 else "float64"
+    out = np.empty((len(a), len(options.r), options.directions), dtype)
+    for i in range(len(a)):  # one by one: larger arrays would cost more in fresh memory than they save
+        out[i] = _one_pair(a[i], b[i], float(rho_min[i]), options, dtype)
+    return out
