@@ -21,9 +21,8 @@ def pair(norm: nn.Module, groups: int) -> tuple[nn.Module, nn.Module]:
 
 
 def loop(norm: nn.Module, x: Tensor, groups: int) -> Tensor:
-    """[B * groups, ...], one pass a group."""
-    x = x.unflatten(0, (-1, groups))
-    return torch.stack([norm(x[:, g]) for g in range(groups)], 1).flatten(0, 1)
+    """[groups * B, ...], one pass a group."""
+    return torch.cat([norm(part) for part in x.chunk(groups)])
 
 
 def assert_same_state(a: nn.Module, b: nn.Module) -> None:
@@ -63,7 +62,7 @@ def test_without_running_statistics_each_group_keeps_its_own_in_evaluation_too()
 
 def test_mixed_statistics_would_differ() -> None:
     one, many = pair(nn.BatchNorm2d(3), 2)
-    x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.tensor([1.0, 9.0]).repeat(4).view(-1, 1, 1, 1)
+    x = torch.randn(8, 3, 2, 2, dtype=torch.float64) * torch.tensor([1.0, 9.0]).repeat_interleave(4).view(-1, 1, 1, 1)
     assert (many(x) - one(x)).abs().max() > 0.5
 
 
@@ -98,11 +97,19 @@ def test_separate_statistics_are_those_of_a_norm_a_group(momentum: float | None)
     one, _ = pair(nn.BatchNorm2d(3, momentum=momentum), 4)
     norms, many = [copy.deepcopy(one) for _ in range(4)], per_group_statistics(copy.deepcopy(one), 4, "separate")
     for training in (True, True, False):
-        x = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64) * torch.arange(1, 5)[:, None, None, None]
+        x = torch.randn(4, 2, 3, 5, 5, dtype=torch.float64) * torch.arange(1, 5)[:, None, None, None, None]
         many.train(training)
-        expected = torch.stack([norm.train(training)(x[:, g]) for g, norm in enumerate(norms)], 1)
+        expected = torch.stack([norm.train(training)(part) for part, norm in zip(x, norms, strict=True)])
         torch.testing.assert_close(many(x.flatten(0, 1)), expected.flatten(0, 1), rtol=1e-13, atol=1e-13)
     for name in ("running_mean", "running_var"):
         torch.testing.assert_close(getattr(many, name), torch.cat([getattr(norm, name) for norm in norms]))
     with pytest.raises(ShapeError, match="no stack of groups"):
         many(torch.randn(6, 3, 5, 5, dtype=torch.float64))
+
+
+def test_the_memory_format_is_kept() -> None:
+    norm = per_group_statistics(nn.BatchNorm2d(3), 2)
+    x = torch.randn(4, 3, 5, 6).contiguous(memory_format=torch.channels_last)
+    out = norm(x)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(out, norm(x.contiguous()))
