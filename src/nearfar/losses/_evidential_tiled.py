@@ -193,7 +193,7 @@ def _class_sums(x: Tensor, labels: Tensor, keys: Tensor | None, key_labels: Tens
 
     def summed(z: Tensor, y: Tensor) -> Tensor:
         total = torch.zeros(len(classes), z.shape[1] + 1, dtype=torch.float64, device=z.device)
-        for a, b in spans(len(z), 4096):  # doubles of all rows would be the largest tensor here
+        for a, b in spans(len(z), 512):  # doubles of so many rows stay in the cache
             total.index_add_(0, torch.searchsorted(classes, y[a:b]), F.pad(z[a:b].double(), (0, 1), value=1.0))
         return total
 

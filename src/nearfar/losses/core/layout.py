@@ -18,7 +18,7 @@ from torch import Tensor
 from nearfar.errors import ConfigError
 
 Kind = Literal["far", "near", "mixed"]
-PACK_ROWS = 64
+PACK_ROWS = 128
 """rows up to which small groups share a block: fewer blocks, at the price of pairs that are computed for nothing"""
 SLAB_ELEMENTS = 2**18
 """elements of a slab of rows; with its temporaries it stays in the cache of one core"""
