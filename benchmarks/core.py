@@ -8,7 +8,8 @@ Forward and backward of rows of 128 dimensions in float32, 10 classes, two views
 process's CPU time, so that a busy machine disturbs it less; the smallest and the median of the rounds are kept, and
 ratios are of medians. Growth runs each size in a fresh process, whose peak resident set above the inputs is its memory
 (Linux). The least possible time counts the products of forward and recomputed backward, 2 N^2 d operations each, at the
-rate of matrix products of the same process: of the fastest, and of torch.mm alone. Peers come from the extra `bench`; those not installed are left out.
+rate of matrix products of the same process: of the fastest, and of torch.mm alone. Peers come from the extra `bench`;
+those not installed are left out.
 Results are merged into benchmarks/results/core.json.
 """
 
