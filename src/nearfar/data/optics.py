@@ -55,7 +55,7 @@ class Optics:
         optics = cls(device, names=names, scale=config.scale)
         with optics.open(path) as scene:
             available, dtype = scene.bands, scene.dtype
-        positions, channels = _choose(config.bands, available, device, path)
+        positions, channels = choose_bands(config.bands, available, device, path)
         # In 8 bits and in float, 0 is a dark pixel (water in the short-wave infrared), not a missing one.
         nodata = device.nodata if dtype.kind in "iu" and dtype.itemsize > 1 else None
         return replace(optics, bands=tuple(available[i] for i in positions), channels=channels, nodata=nodata)
@@ -86,9 +86,13 @@ class Optics:
         return self.sensor.reflectance(pixels)
 
     def named_channels(self) -> Channels:
-        """The channels of what is read: `s2.B04` and so on, in the order of `channels`."""
-        modality = "s2" if self.sensor.name.startswith("sentinel2") else self.sensor.name
-        return Channels.of({modality: self.channels})
+        """The channels of what is read, as `named_channels`."""
+        return named_channels(self.sensor, self.channels)
+
+
+def named_channels(device: Sensor, names: Sequence[str]) -> Channels:
+    """Channels with the bands' canonical names: `s2.B04` and so on for Sentinel-2, else below the sensor's name."""
+    return Channels.of({"s2" if device.name.startswith("sentinel2") else device.name: names})
 
 
 def band_files(folder: Path) -> list[Path]:
@@ -113,10 +117,14 @@ def _names(path: Path, orders: Sequence[Sequence[str]]) -> tuple[str, ...] | Non
         return next((tuple(order) for order in orders if len(order) == file.count), None)
 
 
-def _choose(
+def choose_bands(
     wanted: Sequence[str], available: Sequence[str], device: Sensor, path: Path
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """(positions in `available`, canonical names) of the wanted bands, or of all that the sensor has, in its order."""
+    """(positions in `available`, canonical names) of the wanted bands, or of all that the sensor has, in its order.
+
+    A missing band has its stand-in, with a warning. Raises DataError where there is none, ConfigError for a name that
+    is no band of the sensor; `path` is for messages.
+    """
     known = {device.find(name) for name in available}
     bands = [device.canonical(name) for name in wanted] or [name for name in device.names if name in known]
     if not bands:

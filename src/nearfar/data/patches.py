@@ -73,12 +73,12 @@ class PatchDataset(SampleDataset):
     def _read(self, index: int) -> tuple[NDArray[Any], float]:
         """(pixels [C, H, W] as stored, metres a pixel as given out)"""
         path = self.records[index].paths[0]
-        kept = self._cache.get(path)
-        if kept is None or kept[1] is None:
-            pixels, gsd = read_patch(self.optics, path, self._finest)
-            kept = torch.from_numpy(pixels), torch.tensor(gsd, dtype=torch.float64)
-            self._cache.put(path, kept)
-        return kept[0].numpy(), float(kept[1]) * kept[0].shape[-2] / self.size
+        pixels, gsd = self._cache.get(path) or (None, None)
+        if pixels is None or gsd is None:
+            numbers, metres = read_patch(self.optics, path, self._finest)
+            pixels, gsd = torch.from_numpy(numbers), torch.tensor(metres, dtype=torch.float64)
+            self._cache.put(path, (pixels, gsd))
+        return pixels.numpy(), float(gsd) * pixels.shape[-2] / self.size
 
 
 def read_patch(optics: Optics, path: Path, default: float = 1.0) -> tuple[NDArray[Any], float]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from nearfar.data import images
 from nearfar.data.dataset import Record
+from nearfar.data.geogrid import Grid
 from nearfar.data.geotiff import rasterio, reading
 from nearfar.data.naming import find_day
-from nearfar.data.optics import Optics, metres_a_pixel
+from nearfar.data.optics import Optics, band_files, metres_a_pixel
 from nearfar.data.scenes import IGNORED, Colours, Kind, Source
 from nearfar.data.series import Ground, same_ground
 from nearfar.errors import DataError
@@ -113,6 +114,19 @@ class RasterSource(Source):
         if record.mask is None:
             return np.full((rows.stop - rows.start, cols.stop - cols.start), IGNORED, np.int64)
         return read_classes(record.mask, self.legend, rows, cols).astype(np.int64)
+
+
+def raster_grid(path: Path) -> Grid:
+    """The grid of a file, or of the finest file in a folder, from headers. Raises DataError."""
+    files = band_files(path) if path.is_dir() else [path]
+    if not files:
+        raise DataError("The folder holds no bands", where=path)
+    grids = []
+    for file in files:
+        with reading(file), rasterio().open(file) as opened:
+            crs = opened.crs.to_wkt() if opened.crs else None
+            grids.append(Grid((opened.height, opened.width), tuple(opened.transform)[:6], crs))
+    return min(grids, key=lambda grid: abs(grid.transform[0] * grid.transform[4]))
 
 
 def label_shape(path: Path) -> tuple[int, int]:

@@ -29,6 +29,11 @@ class Sample(TypedDict, total=False):
     valid: Tensor  # bool [T, H, W], True where there is data; pixels are 0 elsewhere
     gsd: float  # metres a pixel of `image` and `series`
     target: Tensor  # int64 [H, W], the class of each pixel, 255 where it does not count
+    masks: Tensor  # float32 [2, M, M], share of each cell of the crop that subject and object cover
+    boxes: Tensor  # float32 [2, 4], x0 y0 x1 y1 of subject and object in units of the crop, y down
+    names: tuple[str, str]  # categories of subject and object
+    image_index: int  # equal for the pairs of one image
+    predicate: int  # the relation that is asked about, where `label` says whether it holds
 
 
 @dataclass(frozen=True)

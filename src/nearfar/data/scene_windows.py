@@ -36,6 +36,14 @@ class SceneDataset(SampleDataset):
         self.true_labels = self.labels.copy()
         self.groups = tuple(r.group for r in self.records)
         self.ids = tuple(r.id for r in self.records)
+        counts = {len(source.days(record)) for record in self.records}
+        if not dates and len(counts) > 1:
+            raise DataError(
+                "scenes have different numbers of dates",
+                where=root,
+                found=f"{min(counts)} to {max(counts)}",
+                fix=f"Set --data.dates to {min(counts)} or less: so many are drawn for a sample.",
+            )
 
     def __getitem__(self, key: int | Key) -> Sample:
         index, seed = key if isinstance(key, tuple) else (int(key), 0)

@@ -147,7 +147,7 @@ def _by_longitude(found: Scan) -> None:
     try:
         east = np.array([_longitude(record.paths[0]) for record in found.records])
     except DataError as error:
-        found.problems.append(Problem.of(error, error.where or ""))
+        found.problems.append(Problem.of(error, ""))
         return
     bounds = np.quantile(east, np.cumsum(_SHARES)[:2])
     parts = np.searchsorted(bounds, east, side="left")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from nearfar.config import DataConfig
 from nearfar.data.dataset import Record
 from nearfar.data.naming import find_day
@@ -43,9 +45,9 @@ class OSCD(SceneReader):
         return root.is_dir() and any(True for _ in _cities(root))
 
     def find(self, root: Path, config: DataConfig, found: Scan) -> Iterable[Record]:
-        published = _published(root)
+        splits = _splits(root, config)
         for city in _cities(root):
-            split = published.get(city.name)
+            split = splits.get(city.name)
             mask = _labels(root, city)
             if mask is None:
                 what = f"there is no map of change of {city.name}"
@@ -63,7 +65,7 @@ class OSCD(SceneReader):
     def write_example(self, root: Path, *, count: int = 24, size: int = 16, seed: int = 0) -> Path:
         from nearfar.data.synthetic.sentinel_layouts import write_oscd
 
-        return write_oscd(root, train=max(count // 9, 3), test=2, size=max(96, -(-size // 6) * 6), seed=seed)
+        return write_oscd(root, train=3, test=1, size=max(96, -(-size // 6) * 6), seed=seed)
 
 
 class _Pairs(RasterSource):
@@ -97,12 +99,22 @@ def _labels(root: Path, city: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _published(root: Path) -> dict[str, str]:
-    """City -> split, by train.txt and test.txt; without them the published cities. Others are divided as asked."""
+def _splits(root: Path, config: DataConfig) -> dict[str, str]:
+    """City -> split, by train.txt and test.txt; without them the published cities. Others are divided as asked.
+
+    Some cities of training (at least one of several) are for validation, never one of test.
+    """
+    here = {city.name for city in _cities(root)}
     cities: dict[str, str] = {}
     for split, names in CITIES.items():
         tables = [folder / f"{split}.txt" for folder in (root / f"{BASE} - Images", root)]
         table = next((table for table in tables if table.is_file()), None)
         listed = table.read_text(encoding="utf-8").replace(",", " ").split() if table else names
-        cities |= dict.fromkeys(listed, split)
+        cities |= dict.fromkeys((name for name in listed if name in here), split)
+    training = sorted(name for name, split in cities.items() if split == "train")
+    train, val, _ = config.splits
+    if val > 0 and len(training) > 1:
+        count = max(1, round(len(training) * val / (train + val)))
+        order = np.random.default_rng(config.split_seed).permutation(len(training))
+        cities |= {training[i]: "val" for i in order[:count]}
     return cities

@@ -39,7 +39,7 @@ class SeCo(Reader):
     def write_example(self, root: Path, *, count: int = 24, size: int = 16, seed: int = 0) -> Path:
         from nearfar.data.synthetic.sentinel_layouts import write_seco
 
-        return write_seco(root, places=max(count // 4, 3), size=max(48, -(-size // 6) * 6), seed=seed)
+        return write_seco(root, places=max(count // 6, 3), size=max(48, -(-size // 6) * 6), seed=seed)
 
 
 def _dates(place: Path) -> list[Path]:
