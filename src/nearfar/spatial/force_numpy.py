@@ -85,7 +85,8 @@ def _one_pair(a: Array, b: Array, rho_min: float, options: ForceOptions, dtype: 
 
 def raw_banner(a: Array, b: Array, rho_min: Array, options: ForceOptions) -> Array:
     """F_r(theta) of masks [B, H, W] with cut-offs [B] in pixels: [B, len(r), directions], pixels^(3 - r)."""
-    dtype = "float32" if np.result_type(a, b) == np.float32 else "float64"
+    single = np.result_type(a, b) == np.float32 and not options.needs_double
+    dtype = "float32" if single else "float64"
     out = np.empty((len(a), len(options.r), options.directions), dtype)
     for i in range(len(a)):  # one by one: larger arrays would cost more in fresh memory than they save
         out[i] = _one_pair(a[i], b[i], float(rho_min[i]), options, dtype)

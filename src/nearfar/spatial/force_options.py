@@ -21,6 +21,8 @@ FORCES: tuple[float, ...] = tuple(round(-5 + 0.1 * i, 10) for i in range(101))
 
 CUTOFF = 0.02
 LARGEST_FORCE = 20.0
+LARGEST_SINGLE = 8.0
+"""Beyond it single precision overflows within the size of an image."""
 
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -72,6 +74,10 @@ class ForceOptions:
         if policy == "auto":
             policy = "cutoff" if max(options.r) >= 1 else "drop"
         return cls(options.r, **{**rest, "policy": policy})
+
+    @property
+    def needs_double(self) -> bool:
+        return max(map(abs, self.r)) > LARGEST_SINGLE
 
     def _check_numbers(self) -> None:
         for name, value in (("directions", self.directions), ("sub_angles", self.sub_angles)):

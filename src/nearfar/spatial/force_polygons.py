@@ -122,10 +122,10 @@ def _mean_g(top: Floats, log_x: Floats, r: float, rho0: Floats) -> Floats:
     start = np.where(cut, rho0, 1.0)
     if abs(r - 1) < SNAP:
         plain = top / 2 * ((1 + x) * np.log(top / start) + x * x * share) - 1.5 * mean
-        return np.where(cut, plain + rho0, plain)
+        return np.asarray(plain + np.where(cut, rho0, 0.0))
     if abs(r - 2) < SNAP:
         plain = 1 - np.log(top / start) - x * share
-        return np.where(cut, plain + mean / start - 1, plain)
+        return np.asarray(plain + np.where(cut, mean / start - 1, 0.0))
     plain = top ** (2 - r) * _ratio((3 - r) * log_x) * share
     line = np.where(cut, start ** (2 - r) + (2 - r) * start ** (1 - r) * (mean - start), 0.0)
     return np.asarray((plain - line) / ((1 - r) * (2 - r)))
@@ -188,7 +188,7 @@ def polygon_banner(
     """The force banner of two polygons: [len(r), directions] (float64). Options as in `force_banner`.
 
     a, b: a ring [n, 2] of (x, y) in image coordinates, y downwards, or a list of rings, of which the even-odd rule
-        makes holes and islands. Without b the self banner of a. Policy "drop" is one of pixels and is refused for r >= 1.
+        makes holes and islands. Without b the self banner of a. Policy "drop" is one of pixels, refused for r >= 1.
     Raises ShapeError, DataError (no area, NaN) and ConfigError.
     """
     options = ForceOptions.of(

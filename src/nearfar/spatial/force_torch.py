@@ -118,6 +118,7 @@ def raw_banner(a: Tensor, b: Tensor, rho_min: Tensor, options: ForceOptions) -> 
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     if not (a.is_floating_point() or b.is_floating_point()):
         dtype = torch.get_default_dtype()
+    dtype = torch.float64 if options.needs_double else dtype
     longest = max(a.shape[1:]) - 1
     reach = plan_reach(float(rho_min.detach().max())) if options.policy == "cutoff" else 1.0
     plan = make_plan(plan_size(longest), options.directions, options.r, options.sub_angles, reach)

@@ -25,7 +25,7 @@ import math
 import sys
 from collections.abc import Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,28 @@ def _library(a: Any, b: Any) -> tuple[ModuleType, ModuleType]:
     return torch, force_torch
 
 
-def _prepare(a: Any, b: Any) -> tuple[Any, Any, tuple[int, ...], Any, Any]:
-    """Checked masks [B, H, W], their leading sizes, the library and the implementation."""
+class _Pair(NamedTuple):
+    """Checked masks [B, H, W] of one library, and what is known of them."""
+
+    a: Any
+    b: Any
+    area_a: Any
+    area_b: Any
+    lead: tuple[int, ...]
+    xp: ModuleType
+    implementation: Any
+
+    def finish(self, raw: Any, options: ForceOptions) -> Any:
+        """Raw banners [B, len(r), directions], normalised, of the leading sizes that the masks came with."""
+        if options.symmetric:
+            raw = fold(raw)
+        side = _union_side(self.a, self.b, self.xp) if options.normalize == "mass" else None
+        result = normalized(raw, options, self.area_a * self.area_b, side, self.xp)
+        result = result.astype(raw.dtype, copy=False) if self.xp is np else result.to(raw.dtype)
+        return result.reshape((*self.lead, *result.shape[1:]))
+
+
+def _pair(a: Any, b: Any) -> _Pair:
     xp, implementation = _library(a, b)
     if xp is np:
         a, b = np.asarray(a), np.asarray(b)
@@ -68,13 +88,9 @@ def _prepare(a: Any, b: Any) -> tuple[Any, Any, tuple[int, ...], Any, Any]:
     lead = tuple(np.broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2])))
     size = tuple(a.shape[-2:])
     a, b = (xp.broadcast_to(m, lead + size).reshape((math.prod(lead), *size)) for m in (a, b))
-    return a, b, lead, xp, implementation
-
-
-def _areas(a: Any, b: Any, xp: Any) -> tuple[Any, Any]:
     exact = (xp.float32, xp.float64)
-    first, second = (m.sum((1, 2), dtype=m.dtype if m.dtype in exact else xp.float64) for m in (a, b))
-    return first, second
+    areas = [m.sum((1, 2), dtype=m.dtype if m.dtype in exact else xp.float64) for m in (a, b)]
+    return _Pair(a, b, areas[0], areas[1], lead, xp, implementation)
 
 
 def _union_side(a: Any, b: Any, xp: Any) -> Any:
@@ -87,14 +103,6 @@ def _union_side(a: Any, b: Any, xp: Any) -> Any:
         first, last = xp.argmax(line * 1, 1), xp.argmax(xp.flip(line, (1,)) * 1, 1)
         sides.append(size - first - last)
     return xp.maximum(*sides) * 1.0
-
-
-def _finish(raw: Any, a: Any, b: Any, areas: tuple[Any, Any], options: ForceOptions, xp: Any) -> Any:
-    if options.symmetric:
-        raw = fold(raw)
-    side = _union_side(a, b, xp) if options.normalize == "mass" else None
-    result = normalized(raw, options, areas[0] * areas[1], side, xp)
-    return result.astype(raw.dtype, copy=False) if xp is np else result.to(raw.dtype)
 
 
 def force_banner(
@@ -112,9 +120,9 @@ def force_banner(
     """The force banner of masks a and b: [.., len(r), directions], row i for r[i], column j for 2 pi j / directions.
 
     a, b: [.., H, W] memberships in 0..1 of one image, bool, integer or floating, NumPy arrays or torch tensors; leading
-        sizes broadcast. Without b the self banner of a. Tensors go through the FFT on their device and are differentiable
-        in both; arrays are correlated exactly by run lengths. Floating masks give their dtype (at least float32), others
-        float64 as arrays and the default dtype as tensors. Accuracy: about 1e-12 relative in double precision.
+        sizes broadcast. Without b the self banner of a. Arrays are correlated exactly by run lengths; tensors pass
+        through the FFT on their device and are differentiable in both. float32 gives float32 (float64 for forces beyond
+        8), bool and integer tensors the default dtype, other masks float64, which is right to about 1e-12.
     r: forces, any real numbers from -20 to 20 in any order.
     directions: columns, divisible by 4 (quarter turns of the masks are then shifts of the columns, exactly).
     policy, cutoff: what to do where the integral diverges, see the module; cutoff in parts of lam.
@@ -135,17 +143,17 @@ def force_banner(
         symmetric=symmetric,
         sub_angles=sub_angles,
     )
-    a_masks, b_masks, lead, xp, implementation = _prepare(a, a if b is None else b)
-    areas = _areas(a_masks, b_masks, xp)
-    raw = implementation.raw_banner(a_masks, b_masks, options.cutoff * (areas[0] * areas[1]) ** 0.25, options)
-    result: Array = _finish(raw, a_masks, b_masks, areas, options, xp).reshape((*lead, len(options.r), -1))
+    pair = _pair(a, a if b is None else b)
+    rho_min = options.cutoff * (pair.area_a * pair.area_b) ** 0.25
+    result: Array = pair.finish(pair.implementation.raw_banner(pair.a, pair.b, rho_min, options), options)
     return result
 
 
-def _hybrid_cutoff(a: Any, b: Any, areas: tuple[Any, Any], xp: Any) -> Any:
+def _hybrid_cutoff(pair: _Pair) -> Any:
     """Y0: 1 % of the diameter of a disc as large as the smaller object, or 3 diameters of one as large as A and B."""
-    meet = (a * b).sum((1, 2)) * 1.0
-    return (4 / math.pi * xp.maximum(1e-4 * xp.minimum(*areas), 9 * meet)) ** 0.5
+    meet = (pair.a * pair.b).sum((1, 2)) * 1.0
+    smaller = pair.xp.minimum(pair.area_a, pair.area_b)
+    return (4 / math.pi * pair.xp.maximum(1e-4 * smaller, 9 * meet)) ** 0.5
 
 
 def force_histogram(
@@ -179,13 +187,12 @@ def force_histogram(
             sub_angles=sub_angles,
         )
         return rows[..., 0, :]
+    pair = _pair(a, a if b is None else b)
     rest: dict[str, Any] = {"directions": directions, "sub_angles": sub_angles}
-    a_masks, b_masks, lead, xp, implementation = _prepare(a, a if b is None else b)
-    areas = _areas(a_masks, b_masks, xp)
-    near = _hybrid_cutoff(a_masks, b_masks, areas, xp)
-    whole = implementation.raw_banner(a_masks, b_masks, near, ForceOptions.of([0.0], policy="drop", **rest))
-    beyond = implementation.raw_banner(a_masks, b_masks, near, ForceOptions.of([0.0, 2.0], policy="cutoff", **rest))
+    near, raw_banner = _hybrid_cutoff(pair), pair.implementation.raw_banner
+    whole = raw_banner(pair.a, pair.b, near, ForceOptions.of([0.0], policy="drop", **rest))
+    beyond = raw_banner(pair.a, pair.b, near, ForceOptions.of([0.0, 2.0], policy="cutoff", **rest))
     raw = beyond[:, 1:] + (whole - beyond[:, :1]) / near[:, None, None] ** 2
     options = ForceOptions.of([2.0], policy=policy, cutoff=cutoff, normalize=normalize, symmetric=symmetric, **rest)
-    result: Array = _finish(raw, a_masks, b_masks, areas, options, xp).reshape((*lead, -1))
+    result: Array = pair.finish(raw, options)[..., 0, :]
     return result
