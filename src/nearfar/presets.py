@@ -34,9 +34,26 @@ METHODS: dict[str, MethodSpec] = {
     "supcon": MethodSpec("nearfar.methods.supcon:SupCon", "supervised contrast, the plain baseline with labels"),
     "simclr": MethodSpec("nearfar.methods.simclr:SimCLR", "two views of one image, the plain baseline without labels"),
     "moco": MethodSpec("nearfar.methods.moco:MoCo", "two views, a queue of keys and a momentum teacher"),
+    "saco": MethodSpec("nearfar.methods.saco:SACo", "band groups and textures of one place over time, against others"),
+    "seco": MethodSpec("nearfar.methods.seco:SeCo", "heads invariant to season, to colour, to both; change-aware"),
     "patches": MethodSpec(
         "nearfar.methods.patches:Patches", "places of normal images against other places and synthetic defects"
     ),
+}
+
+_SEASONS: dict[str, Any] = {
+    "views.recipe": "seasonal",
+    "views.flip_vertical": 0.5,
+    "views.strength": 0.5,
+    "views.erase": 0.0,
+}
+_SACO: dict[str, Any] = {
+    **_SEASONS,
+    "encoder.groups": "saco",
+    "views.count": 3,
+    "data.dates": 2,
+    "method.positives": "both",
+    "method.group_loss": "attract",
 }
 
 PRESETS: dict[str, Preset] = {
@@ -49,6 +66,54 @@ PRESETS: dict[str, Preset] = {
     "supcon": Preset("supcon", "SupCon, L_out"),
     "simclr": Preset("simclr", "SimCLR"),
     "moco": Preset("moco", "MoCo v2"),
+    "moco_v2": Preset(
+        "saco",
+        "MoCo v2 on satellite images: red, green, blue, two views of one date",
+        {**_SEASONS, "encoder.groups": "natural", "views.count": 2, "data.dates": 1},
+    ),
+    "sa_moco_v2": Preset(
+        "saco",
+        "MoCo v2 with band groups: the key is of another date",
+        {**_SACO, "views.count": 2, "method.positives": "other_date"},
+    ),
+    "saco": Preset("saco", "SACo: band groups, and keys of the same and of another date", _SACO),
+    "saco_plus": Preset("saco", "SACo+: SACo with textures", {**_SACO, "encoder.textures": True}),
+    "saco_reference": Preset(
+        "saco",
+        "SACo+ with the settings of its published code",
+        {
+            **_SACO,
+            "encoder.name": "resnet18",
+            "encoder.groups": "saco_reference_seco",
+            "encoder.textures": True,
+            "encoder.texture_scale": 255.0,
+            "method.temperature": 0.05,
+            "method.projection": (1024, 512, 256),
+            "method.head_norm": "none",
+            "method.group_loss": "reference_margin",
+            "method.queue": 384,
+            "method.momentum": 0.999,
+            "method.in_batch": False,
+            "method.mask_same_place": False,
+            "method.min_valid": 0.0,
+            "method.plain_query": True,
+            "views.strength": 0.25,
+            "train.batch_size": 64,
+            "train.epochs": 10,
+            "train.lr": 1e-4,
+            "train.weight_decay": 1e-5,
+        },
+    ),
+    "seco": Preset(
+        "seco",
+        "SeCo: three heads over the seasons of a place",
+        {**_SEASONS, "encoder.groups": "natural", "views.count": 4, "data.dates": 3},
+    ),
+    "caco": Preset(
+        "seco",
+        "CACo: SeCo with the other period as a negative, where a place changed also its own",
+        {**_SEASONS, "encoder.groups": "natural", "views.count": 8, "data.dates": 0, "method.negatives": "caco"},
+    ),
     "patches": Preset(
         "patches",
         "one-class anomaly detection on roughly aligned images",

@@ -14,7 +14,13 @@ from nearfar.methods import load_method_class
 from nearfar.methods.base import Batch, Method
 from nearfar.presets import METHODS
 
-SMALL: dict[str, dict[str, Any]] = {"moco": {"queue": 32, "momentum": 0.9}, "patches": {"grid": 8}}
+SMALL: dict[str, dict[str, Any]] = {
+    "moco": {"queue": 32, "momentum": 0.9},
+    "saco": {"queue": 32, "momentum": 0.9, "positives": "same_date", "group_loss": "none"},
+    "seco": {"queue": 32, "momentum": 0.9},
+    "patches": {"grid": 8},
+}
+VIEWS = {"seco": ViewsConfig(recipe="seasonal", count=4, strength=0.2, erase=0.0)}
 ENCODER = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 LABELLED = [name for name in METHODS if load_method_class(name).needs_labels]
 
@@ -24,7 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*anchors on 1 rank")
 def make(name: str, seed: int = 0) -> Method:
     torch.manual_seed(seed)
     options = {"projection": (32, 16), **SMALL.get(name, {})}
-    return nearfar.create(name, channels=3, encoder=ENCODER, views=ViewsConfig(recipe="weak"), **options).train()
+    return nearfar.create(
+        name, channels=3, encoder=ENCODER, views=VIEWS.get(name, ViewsConfig(recipe="weak")), **options
+    ).train()
 
 
 def toy(step: int = 0, count: int = 24) -> Batch:

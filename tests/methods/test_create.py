@@ -14,6 +14,7 @@ from nearfar.errors import ConfigError
 from nearfar.methods import build_method, load_method_class
 from nearfar.methods.supcon import SupCon, SupConConfig
 from nearfar.presets import PRESETS
+from nearfar.spatial.sensors import sensor
 
 SMALL = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 
@@ -22,7 +23,10 @@ SMALL = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 def test_every_preset_can_be_created(preset: str) -> None:
     overrides = PRESETS[preset].overrides
     channels = Channels.of({"rgb": ["r", "g", "b"], "thermal": [""]})
-    method = nearfar.create(preset, channels=channels, encoder=SMALL)
+    encoder = SMALL
+    if groups := overrides.get("encoder.groups"):
+        channels, encoder = Channels.of({"s2": sensor("sentinel2_l1c").names}), replace(SMALL, groups=groups)
+    method = nearfar.create(preset, channels=channels, encoder=encoder)
     for key, value in overrides.items():
         section, _, name = key.partition(".")
         owner = {"method": method.config, "views": method.views_config}.get(section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -15,6 +16,7 @@ from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, DataError, ShapeError
+from nearfar.memory import Queue
 from nearfar.views import build_views
 
 Batch = dict[str, Any]
@@ -105,6 +107,12 @@ class Method(nn.Module):
     def set_progress(self, progress: float) -> None:
         """Position in the run, 0 to 1, for curricula; the trainer calls it before every step."""
         self.progress = float(progress)
+
+    def chance(self, batch_size: int) -> float:
+        """The loss of guessing, for the log: of InfoNCE the log of the number of contrasted keys."""
+        queues = [module for module in self.modules() if isinstance(module, Queue)]
+        rows = batch_size * self.views_config.count - 1
+        return math.log(max(1, 1 + sum(int(queue.count) for queue in queues) if queues else rows))
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from nearfar.config import RunConfig, TrainConfig
 from nearfar.data import SampleDataset, channel_statistics, make_loader
 from nearfar.data.open import open_dataset
 from nearfar.errors import ConfigError
-from nearfar.memory import Queue
 from nearfar.methods import build_method
 from nearfar.methods.base import Batch, Method, Output
 from nearfar.train import health, optim, rng, signals
@@ -166,7 +164,7 @@ def train(
                     for number, batch in enumerate(micro_batches, 1)
                 ]
                 optim.drop_frozen(engine.optimizer, settings, step, plan.total)
-                parts = {**_averages(engine, outputs), "loss_baseline": _chance(method, config)}
+                parts = {**_averages(engine, outputs), "loss_baseline": method.chance(settings.batch_size)}
                 norm = engine.clip(settings.clip)
                 admitted = guard.admit(parts["loss"], norm, step)
                 engine.update(admitted)
@@ -233,13 +231,6 @@ def _gradients(engine: Engine, batch: Batch, config: TrainConfig, last: bool) ->
         out = engine.step(batch)
         engine.backward(out.loss * share)
         return out
-
-
-def _chance(method: Method, config: RunConfig[Any]) -> float:
-    """The log of the number of contrasted keys: the InfoNCE loss of guessing."""
-    queues = [module for module in method.modules() if isinstance(module, Queue)]
-    rows = config.train.batch_size * config.views.count - 1
-    return math.log(max(1, 1 + sum(int(queue.count) for queue in queues) if queues else rows))
 
 
 def _settle(method: Method, admitted: bool) -> None:
