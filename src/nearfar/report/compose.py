@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import sections
+from nearfar.report import land, sections
 from nearfar.report.page import render
 
 if TYPE_CHECKING:
@@ -26,9 +26,13 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
     parts = [
         sections.summary(named),
         sections.samples(named),
+        land.bands(named),
         sections.training(named, shared),
         sections.embedding(named),
         sections.classification(named, shared),
+        land.landcover(named, shared),
+        land.segment(named, shared),
+        land.change(named),
         sections.opinions(named),
         sections.noise(named),
         sections.attention(named),
