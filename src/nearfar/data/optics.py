@@ -118,7 +118,7 @@ def _names(path: Path, orders: Sequence[Sequence[str]]) -> tuple[str, ...] | Non
 
 
 def choose_bands(
-    wanted: Sequence[str], available: Sequence[str], device: Sensor, path: Path
+    wanted: Sequence[str], available: Sequence[str], device: Sensor, path: object
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """(positions in `available`, canonical names) of the wanted bands, or of all that the sensor has, in its order.
 
