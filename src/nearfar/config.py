@@ -37,7 +37,16 @@ class DataConfig:
     dates: int = 0
     """different dates drawn for a sample of a time series; 0: all"""
     protocol: str = "official"
-    """which of the published splits: official, or spatial (EuroSAT, by longitude)"""
+    """which of the published splits or labels: official; spatial (EuroSAT, by longitude); binary (SpatialSense: whether
+    the asked relation holds)"""
+    mask_size: int = 64
+    """pairs of objects: height and width of the grey masks that force banners are computed from"""
+    pairs_per_image: int = 8
+    """pairs drawn from each image of data that has objects and no relations (COCO)"""
+    min_area: float = 0.005
+    """smallest object of such a pair, as a share of its image"""
+    max_iou: float = 0.7
+    """largest intersection over union of the boxes of such a pair"""
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class ViewsConfig:
     """How one sample becomes several views."""
 
     count: int = 2
-    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none", "seasonal"] = "standard"
+    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none", "seasonal", "pairs"] = "standard"
     """standard: crop, flip, per-modality photometric; thermal: the corrected thermal pipeline on thermal channels;
-    seasonal: dates of a place, in ground units, one photometric change for all bands"""
+    seasonal: dates of a place, in ground units, one photometric change for all bands; pairs: mirrors that image, masks
+    and boxes of two objects share, photometric changes of the image alone"""
     crop_scale: tuple[float, float] = (0.35, 1.0)
     """area of the random crop as a share of the image"""
     flip_horizontal: float = 0.5

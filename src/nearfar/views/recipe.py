@@ -37,13 +37,17 @@ def build_views(
     sample are a function of its image, its seed and the view's number alone, on the device of the image.
 
     The recipe "seasonal" takes a time series, see `nearfar.views.seasonal.SeasonalViews`; it alone heeds `shots`, what
-    each view shows, and `halves`.
+    each view shows, and `halves`. The recipe "pairs" takes pairs of objects, see `nearfar.views.pairs.PairViews`.
 
     Raises ConfigError for values out of range, and for a thermal recipe without a thermal modality among several.
     """
     _check(config, channels, size)
     if config.recipe == "seasonal":
         return seasonal_views(config, channels, size, shots, halves)
+    if config.recipe == "pairs":
+        from nearfar.views.pairs import PairViews  # which changes values as the recipes here do
+
+        return PairViews(config, channels, size)
     return Views(config, channels, size)
 
 
@@ -58,11 +62,11 @@ class Views:
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
         single = sample["image"].ndim == 3
         batch = {k: v[None] for k, v in sample.items() if isinstance(v, Tensor) and v.ndim} if single else dict(sample)
-        views = self._make(batch["image"], _seeds(sample, batch["image"]), batch.get("mask"), batch.get("boxes"))
+        views = self._make(batch["image"], sample_seeds(sample, batch["image"]), batch.get("mask"), batch.get("boxes"))
         return {**sample, **({k: v[0] for k, v in views.items()} if single else views)}
 
     def _make(self, image: Tensor, seed: Tensor, mask: Tensor | None, boxes: Tensor | None) -> Batch:
-        self._check_image(image)
+        self.check_image(image)
         work = image if image.dtype == torch.float64 else image.float()
         count, shape = self.config.count, (image.shape[2], image.shape[3])
         key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
@@ -80,7 +84,8 @@ class Views:
             out["boxes_views"] = seen.reshape(len(image), count, -1, 4)
         return out
 
-    def _check_image(self, image: Tensor) -> None:
+    def check_image(self, image: Tensor) -> None:
+        """Raise ShapeError or DataError unless it is float [B, C, H, W] of the channels."""
         if image.ndim != 4 or image.shape[1] != len(self.channels):
             raise ShapeError(
                 "The images do not have the dataset's channels",
@@ -120,14 +125,15 @@ class Views:
         parts = []
         for name, positions in self.channels.modalities.items():
             part = views[:, positions[0] : positions[-1] + 1].contiguous()
-            parts.append(self._modality(name, part, derive(key, name)))
+            parts.append(self.modality(name, part, derive(key, name)))
         views = torch.cat(parts, 1)
         if self.config.recipe != "standard":
             return views
         hit = chance(derive(key, "erase_used"), self.config.erase)
         return _where(hit, views, photometric.erase(views, key))
 
-    def _modality(self, name: str, part: Tensor, key: Tensor) -> Tensor:
+    def modality(self, name: str, part: Tensor, key: Tensor) -> Tensor:
+        """The photometric changes of one modality: images [N, C, H, W] with keys [N], by what its name says it is."""
         strength = self.config.strength
         if self.config.recipe != "standard" and _acts_as_thermal(name, self.channels):
             if self.config.recipe == "thermal":
@@ -192,7 +198,8 @@ def _acts_as_thermal(name: str, channels: Channels) -> bool:
     return len(channels.modalities) == 1 or bool(_words(name) & _THERMAL)
 
 
-def _seeds(sample: Mapping[str, Any], image: Tensor) -> Tensor:
+def sample_seeds(sample: Mapping[str, Any], image: Tensor) -> Tensor:
+    """The seeds int64 [B] of a batch, or [1] of a sample. Raises DataError without any, ShapeError for too few."""
     if "seed" not in sample:
         raise DataError(
             "The sample has no seed, from which its views are drawn",
