@@ -17,9 +17,8 @@ class Array:
 
     def __init__(self, values: np.ndarray, dims: tuple[str, ...], coords: dict[str, Any], **attrs: Any) -> None:
         self.values, self.dims, self.attrs = values, dims, attrs
-        self.coords = {
-            k: v if hasattr(v, "attrs") else SimpleNamespace(values=np.asarray(v)) for k, v in coords.items()
-        }
+        wrapped = {k: SimpleNamespace(values=np.asarray(v)) for k, v in coords.items() if not hasattr(v, "__dict__")}
+        self.coords = coords | wrapped
         self.shape, self.dtype = values.shape, values.dtype
 
     def transpose(self, *dims: str) -> Array:
