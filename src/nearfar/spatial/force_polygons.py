@@ -148,7 +148,8 @@ def _integrals(segments: _Segments, r: float, rho0: float) -> Floats:
     top = np.maximum(first, last)
     # Apart, the straight line that the cut-off takes from G falls out of the four terms, and would cost digits.
     inside = np.minimum(segments.first, segments.last).min(1, keepdims=True) < rho0
-    terms = _mean_g(top, np.log(np.minimum(first, last) / top), r, np.where(inside, rho0, 0.0))
+    with np.errstate(over="ignore"):  # where it diverges, which is seen to below
+        terms = _mean_g(top, np.log(np.minimum(first, last) / top), r, np.where(inside, rho0, 0.0))
     values = (np.where(top > floor, terms, 0.0) @ [1.0, -1.0, -1.0, 1.0]) * segments.width
     return values if rho0 else np.where(_diverges(segments, r), np.inf, values)
 
