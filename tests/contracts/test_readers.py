@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nearfar.config import DataConfig
-from nearfar.data import ImageDataset, Key, make_loader, open_dataset
+from nearfar.data import ImageDataset, Key, Sample, make_loader, open_dataset
 from nearfar.data.check import check
 from nearfar.data.readers import READERS, Reader, find_reader
 from nearfar.errors import DataError, NearfarError
@@ -57,14 +57,22 @@ def test_the_example_is_the_same_for_the_same_seed(reader: Reader, dataset: Imag
 
 
 def test_the_example_can_be_learned(dataset: ImageDataset) -> None:
-    """Distance to the class means of plain pixel statistics already beats chance by far."""
+    """Distance to the class means of plain pixel statistics, or of the masks of pairs, already beats chance by far."""
     if not dataset.classes or (dataset.labels < 0).all():
         pytest.skip("its samples have no label")
-    images = torch.stack([dataset[i]["image"] for i in range(len(dataset))]).flatten(2)
-    features = torch.cat([images.amax(2), images.amin(2)], dim=1).numpy()
-    means = np.stack([features[dataset.labels == c].mean(0) for c in range(len(dataset.classes))])
+    features = np.stack([_features(dataset[i]) for i in range(len(dataset))])
+    known = np.unique(dataset.labels)
+    means = np.full((len(dataset.classes), features.shape[1]), np.inf)
+    means[known] = [features[dataset.labels == c].mean(0) for c in known]
     nearest = np.linalg.norm(features[:, None] - means, axis=-1).argmin(1)
     assert (nearest == dataset.labels).mean() > 0.7
+
+
+def _features(sample: Sample) -> np.ndarray:
+    if "masks" in sample:
+        return torch.cat([sample["masks"].flatten(), 8 * sample["boxes"].flatten()]).numpy()
+    image = sample["image"].flatten(1)
+    return torch.cat([image.amax(1), image.amin(1)]).numpy()
 
 
 def test_samples_keep_the_contract(dataset: ImageDataset) -> None:

@@ -43,6 +43,8 @@ class _Seen:
 
     by_modality: dict[int, list[_Look]] = field(default_factory=lambda: defaultdict(list))
     by_record: dict[str, list[_Look]] = field(default_factory=dict)
+    by_path: dict[Path, _Look | None] = field(default_factory=dict)
+    """None: it could not be read"""
 
 
 def check(config: DataConfig) -> list[Problem]:
@@ -70,6 +72,10 @@ def _look_at(record: Record, config: DataConfig, scan: Scan, seen: _Seen) -> Ite
     looks: list[_Look] = []
     for position, path in enumerate(record.paths):
         modality = position if len(scan.modalities) > 1 else 0
+        if path in seen.by_path:  # several samples may lie in one image
+            looks += [look for look in (seen.by_path[path],) if look]
+            continue
+        seen.by_path[path] = None
         try:
             array = scan.read(path) if scan.read else images.read(path)
             if scan.read is None:
@@ -80,6 +86,7 @@ def _look_at(record: Record, config: DataConfig, scan: Scan, seen: _Seen) -> Ite
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         look = _Look(path, array.shape, array.dtype.name, digest, perceptual_print(array))
         looks.append(look)
+        seen.by_path[path] = look
         seen.by_modality[modality].append(look)
         if _flat(array):
             yield Problem(path, "the image is almost constant", "Check the camera, or remove it.", fatal=False)
@@ -157,6 +164,8 @@ def _duplicates(scan: Scan, seen: _Seen) -> Iterator[Problem]:
     for twins in same.values():
         first = twins[0]
         for other in twins[1:]:
+            if other.paths == first.paths:
+                continue
             if other.split != first.split:
                 what = f"the same image is in {first.split} ({first.id}) and in {other.split}"
                 yield Problem(other.paths[0], what, "Remove one: results would be too good.")

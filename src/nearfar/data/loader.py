@@ -16,7 +16,7 @@ from nearfar.data.sampler import Order, StepSampler
 from nearfar.errors import NearfarError
 
 Batch = dict[str, Any]
-"""a collated `Sample`: tensors with a leading B, numbers as int64 or float32 [B], strings as lists"""
+"""a collated `Sample`: tensors with a leading B, numbers as int64 or float32 [B], strings and tuples as lists"""
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -121,6 +121,6 @@ class _Collate:
 def _join(values: list[Any]) -> Any:
     if isinstance(values[0], Tensor):
         return torch.stack(values)
-    if isinstance(values[0], str):
+    if isinstance(values[0], str | tuple):
         return list(values)
     return torch.tensor(values, dtype=torch.float32 if isinstance(values[0], float) else torch.int64)
