@@ -46,6 +46,8 @@ def test_bands_come_by_name_in_the_order_asked_and_as_reflectance(tmp_path: Path
     path = stack(tmp_path / "a.tif", ("B02", "b8", "B4"))
     assert values([path], ("B04", "B02", "B08")) == [0.3, 0.1, 0.2]
     assert values([path], ("B04",), SceneOptions(scale=3000)) == [1.0]
+    assert values([path], ("B04",), SceneOptions(offset=-1000)) == [0.2]
+    assert values([path], ("B04",), SceneOptions(offset=-1000, scale=1000)) == [2.0]
 
 
 @pytest.mark.parametrize(("kind", "step", "expected"), [("uint8", 51, 0.2), ("float32", 1, 1.0), ("uint16", 1000, 0.1)])

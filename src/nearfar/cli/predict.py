@@ -47,6 +47,8 @@ class Arguments:
     """map: value of pixels without data, where the files do not say"""
     scale: float | None = None
     """map: value that becomes reflectance 1; default: what the sensor says, 255 for 8 bit, 1 for float"""
+    offset: float | None = None
+    """map: added to 16-bit numbers before the scale, -1000 for Sentinel-2 of 2022 and later; default: the sensor's"""
     missing: Literal["substitute", "error"] = "substitute"
     """map: a band that the scene lacks is replaced by its substitute, with a note, or is an error"""
     statistics: Literal["run", "scene"] = "run"

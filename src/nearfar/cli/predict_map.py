@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def predict_map(args: Arguments) -> int:
     run = Run(args.run)
     task = args.task or choose_task(run, bool(args.second))
     predictor = load_predictor(run, task)
-    options = SceneOptions(args.sensor, args.bands, args.nodata, args.scale, args.missing, args.statistics)
+    options = SceneOptions(**{field.name: getattr(args, field.name) for field in fields(SceneOptions)})
     note(f"{task} of {', '.join(map(str, args.source))}")
     with raising(), ExitStack() as stack:
         made = predict_scene(

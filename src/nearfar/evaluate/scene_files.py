@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -36,6 +36,8 @@ class SceneOptions:
     """value of pixels without data, where the files do not declare it; default: what the sensor says (16 bit: 0)"""
     scale: float | None = None
     """value that becomes reflectance 1; default: what the sensor says, 255 for 8 bit, 1 for float"""
+    offset: float | None = None
+    """added to digital numbers of 16 bit before the scale; default: what the sensor says"""
     missing: Literal["substitute", "error"] = "substitute"
     """what to do about a band that the scene lacks: take its substitute with a note, or refuse"""
     statistics: Literal["run", "scene"] = "run"
@@ -65,7 +67,7 @@ class SceneReader:
         self.plan = _plan(wanted, available, device, trained, options.missing, self.name)
         used = list(dict.fromkeys(available[i] for i in self.plan.indices))
         self._order = [used.index(available[i]) for i in self.plan.indices]
-        self._optics = Optics(device, scale=options.scale)
+        self._optics = _optics(device, options)
         self._scene = GeoScene(source, used, names=names, nodata=_nodata(source, used, names, device, options))
         self.grid: Grid = self._scene.grid
         self._gain, self._shift = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -193,6 +195,12 @@ def _nodata(
     with GeoScene(source, used, names=names) as scene:
         # In 8 bits and in float, 0 is a dark pixel (water in the short-wave infrared), not a missing one.
         return device.nodata if scene.dtype.kind in "iu" and scene.dtype.itemsize > 1 else None
+
+
+def _optics(device: Sensor, options: SceneOptions) -> Optics:
+    if options.offset is None:
+        return Optics(device, scale=options.scale)
+    return Optics(replace(device, offset=options.offset, scale=options.scale or device.scale))
 
 
 def _same_crs(a: str | None, b: str | None) -> bool:
