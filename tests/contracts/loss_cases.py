@@ -20,6 +20,7 @@ from loss_oracles import (
     info_nce_oracle,
     pair_weights,
     related_oracle,
+    smooth_clip_oracle,
     supervised_oracle,
     teacher,
 )
@@ -130,8 +131,8 @@ def _places(in_batch: bool) -> LossCase:
     )
 
 
-def _clip_module(b: LossBatch) -> Tensor:
-    loss: nn.Module = CLIPLoss(temperature=b.temperature)
+def _clip_module(b: LossBatch, **options: float) -> Tensor:
+    loss: nn.Module = CLIPLoss(temperature=b.temperature, **options)
     return loss.double()(b.z[:, 0], b.z[:, 1]) if b.z.dtype == torch.float64 else loss(b.z[:, 0], b.z[:, 1])
 
 
@@ -345,6 +346,12 @@ TILED = [
     in_tiles(
         "clip_loss", clip_oracle, False, lambda b, **o: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, **o)
     ),
+    in_tiles(
+        "clip_loss[label_smoothing]",
+        smooth_clip_oracle(0.2),
+        False,
+        lambda b, **o: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, label_smoothing=0.2, **o),
+    ),
     *(
         in_tiles(
             f"nt_xent[{form}]",
@@ -388,6 +395,13 @@ LOSS_CASES: list[LossCase] = [
         lambda b: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature),
         _clip_module,
         clip_oracle,
+        labelled=False,
+    ),
+    LossCase(
+        "clip_loss[label_smoothing]",
+        lambda b: clip_loss(b.z[:, 0], b.z[:, 1], scale=1 / b.temperature, label_smoothing=0.2),
+        lambda b: _clip_module(b, label_smoothing=0.2),
+        smooth_clip_oracle(0.2),
         labelled=False,
     ),
     *(_nt_xent(form) for form in ("pair", "out", "in")),

@@ -49,6 +49,22 @@ def clip_oracle(b: Any) -> float:
     return (forth + _nce_oracle(z[:, 1], z[:, 0], 1 / b.temperature, none)) / 2
 
 
+def smooth_clip_oracle(smoothing: float) -> Callable[[Any], float]:
+    """Cross-entropy of both sides against smoothed targets."""
+
+    def oracle(b: Any) -> float:
+        z = _unit(b.z)
+        s = z[:, 0] @ z[:, 1].T / b.temperature
+        n, total = len(s), 0.0
+        for logits in (s, s.T):
+            for i in range(n):
+                log_p = logits[i] - math.log(np.exp(logits[i]).sum())
+                total -= sum(((j == i) * (1 - smoothing) + smoothing / n) * log_p[j] for j in range(n))
+        return total / (2 * n)
+
+    return oracle
+
+
 def teacher(batch: Any) -> Tensor:
     """[n, 3], a second embedding of every sample, alike on every rank."""
     return torch.stack([torch.sin(batch.uid.double() * f + 0.3) for f in (1.0, 2.0, 0.5)], 1)

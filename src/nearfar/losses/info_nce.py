@@ -97,6 +97,7 @@ def clip_loss(
     *,
     scale: float | Tensor,
     relations: Relations | None = None,
+    label_smoothing: float = 0.0,
     normalize: bool = True,
     memory: Memory = "auto",
     exchange: Exchange = "gather",
@@ -105,25 +106,45 @@ def clip_loss(
 
     `scale` multiplies the cosines (1 / temperature) and may be a scalar tensor that learns; see `CLIPLoss`.
     relations: false negatives, several positives or soft targets, on both sides; see `Relations`.
+    label_smoothing: e in 0..1, the share of the target that is spread evenly over all N rows of the world, as in
+    torch's cross-entropy: e (s_ii - mean over j of s_ij) is added to each anchor's loss, whatever the relations.
     memory, exchange: see `nearfar.losses`.
-    Raises ShapeError where shapes do not fit, ConfigError for a number that is not positive.
+    Raises ShapeError where shapes do not fit, ConfigError for a number that is not positive or a share out of range.
     """
     check_pair(z0, z1)
     if not isinstance(scale, Tensor) and not scale > 0:
         raise ConfigError("the scale must be positive", found=scale)
+    if not 0 <= label_smoothing <= 1:
+        raise ConfigError("label smoothing is a share", found=label_smoothing, expected="0 to 1")
     q, k = embeddings(z0, normalize), embeddings(z1, normalize)
     everyone = torch.ones(len(q), dtype=torch.bool, device=q.device)
+    losses = _clip_rows(q, k, scale, relations, memory, exchange)
+    if label_smoothing:
+        losses = losses + label_smoothing * _smoothing(q, k) * scale
+    return anchor_mean(losses, everyone, "CLIP")
+
+
+def _clip_rows(
+    q: Tensor, k: Tensor, scale: float | Tensor, relations: Relations | None, memory: Memory, exchange: Exchange
+) -> Tensor:
+    """[n]: the mean of both sides."""
     in_tiles = tiled(memory, exchange, q)
     if relations is not None:
-        losses = related_sides(q * scale, k, relations.checked(q, exchange), in_tiles, exchange)
-        return anchor_mean(losses, everyone, "CLIP")
+        return related_sides(q * scale, k, relations.checked(q, exchange), in_tiles, exchange)
     if in_tiles:
-        return anchor_mean(clip_losses(q, k, scale, exchange), everyone, "CLIP")
+        return clip_losses(q, k, scale, exchange)
     counts = parallel.sizes(len(q))
     own = torch.arange(len(q), device=q.device) + parallel.offset(len(q), counts)
     forth = _info_nce_rows(q, k, parallel.gather(k, counts), own, scale)
     back = _info_nce_rows(k, q, parallel.gather(q, counts), own, scale)
-    return anchor_mean((forth + back) / 2, everyone, "CLIP")
+    return (forth + back) / 2
+
+
+def _smoothing(q: Tensor, k: Tensor) -> Tensor:
+    """[n]: by how much the own cosine exceeds the mean over the world, of both sides."""
+    count = sum(parallel.sizes(len(q)))
+    mean = parallel.gather(torch.stack([q.sum(0), k.sum(0)])[None]).sum(0) / count
+    return (q * k).sum(1) - (k @ mean[0] + q @ mean[1]) / 2
 
 
 @full_precision
@@ -214,12 +235,13 @@ class CLIPLoss(nn.Module):
         *,
         temperature: float = 0.07,
         largest: float = 100.0,
+        label_smoothing: float = 0.0,
         normalize: bool = True,
         memory: Memory = "auto",
         exchange: Exchange = "gather",
     ) -> None:
         super().__init__()
-        self.largest, self.normalize = largest, normalize
+        self.largest, self.label_smoothing, self.normalize = largest, label_smoothing, normalize
         self.memory, self.exchange = memory, exchange
         self.log_scale = nn.Parameter(torch.tensor(math.log(inverse(temperature))))
 
@@ -233,6 +255,7 @@ class CLIPLoss(nn.Module):
             z1,
             scale=scale,
             relations=relations,
+            label_smoothing=self.label_smoothing,
             normalize=self.normalize,
             memory=self.memory,
             exchange=self.exchange,
