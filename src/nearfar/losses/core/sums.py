@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from nearfar.losses.core import bodies
 from nearfar.losses.core.layout import Layout, Spots, Tile
 
 LIMIT = {torch.float32: 60.0, torch.float64: 600.0}
@@ -92,6 +93,10 @@ def regular(powers: tuple[Power, ...]) -> bool:
     return [p.exponent for p in powers] in ([1.0], [1.0, 2.0])
 
 
+def _plain(powers: tuple[Power, ...]) -> bool:
+    return [p.exponent for p in powers] == [1.0]
+
+
 class Hidden:
     """The near entries of a tile, zero in it until they are restored."""
 
@@ -131,12 +136,21 @@ class ConstantSums:
         spots = layout.spots(t) if t.kind == "mixed" else None
         if t.kind != "far" and self.wanted.linear:
             self._linear(s, t, spots)
+        if t.kind == "far" and _plain(self.wanted.powers) and bodies.backend(s.device):
+            self._compiled(s, t, s if room is None else room)
+            return
         if self.shift:
             s.sub_(self.shift)
         if regular(self.wanted.powers):
             self._exponentials(torch.exp(s, out=s if room is None else room), t, spots, room is not None)
         else:
             self._others(s, t, spots)
+
+    def _compiled(self, s: Tensor, t: Tile, room: Tensor) -> None:
+        of_rows, of_columns = bodies.run(bodies.exponential_sums, s, s.new_tensor(self.shift), room)
+        self.rows[2, t.i0 : t.i1] += of_rows
+        if self.columns is not None:  # never a corner of a symmetric layout, which holds a row and itself
+            self.columns[2, t.j0 : t.j1] += of_columns
 
     def _linear(self, s: Tensor, t: Tile, spots: Spots | None) -> None:
         if spots is not None:

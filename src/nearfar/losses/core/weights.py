@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from nearfar.losses.core import bodies
 from nearfar.losses.core.layout import Layout, Spots, Tile
 from nearfar.losses.core.sums import Masks, Wanted, nothing, raised, regular
 
@@ -90,10 +91,16 @@ class ConstantWeights:
     def _far(self, u: Tensor, t: Tile) -> Tensor:
         first, *second = (p.slope != 0 for p in self.wanted.powers)
         if not any(second):
-            return u.mul_(self._factor(2, t)) if first else u.zero_()
+            return self._times(u, 2, t) if first else u.zero_()
         if not first:
-            return u.square_().mul_(self._factor(3, t))
+            return self._times(u.square_(), 3, t)
         return self._factor(3, t).mul(u).add_(self._factor(2, t)).mul_(u)
+
+    def _times(self, u: Tensor, k: int, t: Tile) -> Tensor:
+        if self.columns is not None and bodies.backend(u.device):
+            rows, columns = self.rows[k, t.i0 : t.i1], self.columns[k, t.j0 : t.j1]
+            return cast(Tensor, bodies.run(bodies.weigh, u, rows, columns))
+        return u.mul_(self._factor(k, t))
 
     def _raised(self, s: Tensor, t: Tile) -> Tensor:
         sloped = [k for k, p in enumerate(self.wanted.powers, 2) if p.slope]
