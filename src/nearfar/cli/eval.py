@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from nearfar.cli.common import note, parse, result
+from nearfar.config import EvalConfig
+from nearfar.errors import ConfigError
 from nearfar.report.summary import summary_text
+
+Mode = Literal["linear", "histogram", "finetune"]
+SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "decoder_epochs", "finetune")
 
 
 @dataclass
@@ -16,10 +22,23 @@ class Arguments:
     """Evaluate a run: metrics.json, arrays and report.html of its folder are rewritten."""
 
     run: tyro.conf.Positional[Path]
-    tasks: tuple[str, ...] = ()
-    """classify, anomaly, health, noise, attention; empty: all that the data allows"""
+    tasks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--task"])] = ()
+    """classify, retrieve, anomaly, health, noise, opinions, attention, landcover, segment, change; empty: all that the
+    data allows"""
     root: Path | None = None
-    """evaluate on another folder of the same format and classes"""
+    """data of the task landcover, segment or change where it is asked for alone; otherwise another folder of the same
+    format and classes as the run's, on which it is evaluated"""
+    landcover_mode: Mode | None = None
+    """a linear probe, features with texture histograms, or fine-tuning; this and what follows: default as in the run's
+    settings"""
+    protocol: str | None = None
+    """which published split: official, or for EuroSAT spatial"""
+    statistics: Literal["target", "run"] | None = None
+    """normalise by those data's training split, or as in pre-training"""
+    decoder: Literal["unet", "smp"] | None = None
+    decoder_epochs: int | None = None
+    finetune: bool | None = None
+    """let the encoder learn with the decoder"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -32,10 +51,31 @@ def main(argv: list[str]) -> int:
     from nearfar.train import Run
 
     run = Run(args.run)
-    config = replace(run.config.eval, tasks=args.tasks or run.config.eval.tasks)
-    other = open_dataset(replace(run.config.data, root=args.root)) if args.root else None
+    config, rooted = settings(args, run.config.eval)
+    other = open_dataset(replace(run.config.data, root=args.root)) if args.root and not rooted else None
     note(f"evaluating {args.run}")
     metrics = evaluate(run, config, other)
     page = build([run], run.path / "report.html")
     result(metrics, args.json, f"{summary_text({run.path.name: metrics})}\nreport  {page}")
     return 0
+
+
+def settings(args: Arguments, config: EvalConfig) -> tuple[EvalConfig, bool]:
+    """(the run's settings with those of the command line, whether `--root` went to a task on data of its own).
+
+    Raises ConfigError where it could belong to several tasks.
+    """
+    from nearfar.evaluate import DOWNSTREAM
+
+    given: dict[str, Any] = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
+    asked = [task for task in args.tasks if task in DOWNSTREAM]
+    if args.root and asked and len(args.tasks) > 1:
+        raise ConfigError(
+            "one folder cannot serve several tasks",
+            where="--root",
+            found=", ".join(args.tasks),
+            fix=f"Ask for one at a time: --task {asked[0]} --root {args.root}.",
+        )
+    if args.root and asked:
+        given[asked[0]] = args.root
+    return replace(config, tasks=args.tasks or config.tasks, **given), bool(args.root and asked)

@@ -26,7 +26,12 @@ TASKS = {
     "noise": "nearfar.evaluate.noise_task:noise_task",
     "opinions": "nearfar.evaluate.opinions:opinions_task",
     "attention": "nearfar.evaluate.attention:attention_task",
+    "landcover": "nearfar.evaluate.landcover:landcover_task",
+    "segment": "nearfar.evaluate.segment:segment_task",
+    "change": "nearfar.evaluate.change:change_task",
 }
+DOWNSTREAM = ("landcover", "segment", "change")
+"""tasks on data of their own, whose folders EvalConfig names"""
 
 Task = Callable[["Run", "EvalConfig", "SampleDataset | None"], dict[str, Any]]
 
@@ -36,7 +41,7 @@ def evaluate(run: Run, config: EvalConfig | None = None, dataset: SampleDataset 
 
     `config`: default the run's own; its `tasks` empty means all. A `dataset` stands in for the run's test split. A task
     that the data do not allow is left out, the others go on, and "skipped" says why by task name. Embeddings and
-    pictures of the samples are always written to arrays/.
+    pictures of the run's samples are written to arrays/, unless only tasks on other data are asked for.
 
     Raises ConfigError for an unknown task, DataError where the encoder does not fit the data or gives NaN.
     """
@@ -47,8 +52,9 @@ def evaluate(run: Run, config: EvalConfig | None = None, dataset: SampleDataset 
     names = config.tasks or tuple(TASKS)
     for name in names:
         _check(name)
-    run_embeddings(run, dataset, fresh=True)
-    write_pictures(run, dataset)
+    if set(names) - set(DOWNSTREAM):
+        run_embeddings(run, dataset, fresh=True)
+        write_pictures(run, dataset)
     measured: dict[str, Any] = {}
     skipped = {name: why for name, why in run.metrics.get("skipped", {}).items() if name not in names}
     for name in names:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nearfar.errors import DataError, ShapeError
@@ -23,15 +24,21 @@ Labelled = tuple[FloatArray, IntArray]
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """inverse regularisation strengths C that are tried"""
+_NEVER = -1e4  # score of a class without training samples: its probability is 0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted linear probe: predicted classes [m], probabilities [m, C], and the chosen inverse strength."""
+    """A fitted linear probe: predicted classes [m], probabilities [m, C], and the chosen inverse strength.
+
+    `weight` [C, D] and `bias` [C] act on embeddings as they are: probabilities = softmax(z weight^T + bias).
+    """
 
     predicted: IntArray
     probabilities: FloatArray
     strength: float
+    weight: FloatArray
+    bias: FloatArray
 
 
 def linear_probe(
@@ -63,8 +70,8 @@ def linear_probe(
         raise DataError("a linear probe needs two classes", found=f"{len(y)} training samples of class {y[0]}")
     held_out = [((x, y), _validation(validation, classes))] if validation is not None else _folds(x, y, folds, seed)
     strength = _choose(held_out, strengths, classes, class_weight)
-    probabilities = _fit_path((x, y), m, (strength,), classes, class_weight)[0]
-    return Probe(probabilities.argmax(axis=1), probabilities, strength)
+    probabilities, model = _fit_path((x, y), m, (strength,), classes, class_weight)
+    return Probe(probabilities[0].argmax(axis=1), probabilities[0], strength, *_scores_of(model, classes))
 
 
 def _choose(
@@ -75,15 +82,15 @@ def _choose(
         return ordered[len(ordered) // 2]
     scores = np.zeros(len(ordered))
     for fit, (z, y) in held_out:
-        for i, p in enumerate(_fit_path(fit, z, ordered, classes, class_weight)):
+        for i, p in enumerate(_fit_path(fit, z, ordered, classes, class_weight)[0]):
             scores[i] += float(balanced_accuracy(confusion_matrix(y, p.argmax(axis=1), classes)))
     return ordered[int(np.argmax(scores))]
 
 
 def _fit_path(
     fit: Labelled, test: FloatArray, strengths: Sequence[float], classes: int, class_weight: ClassWeight
-) -> list[FloatArray]:
-    """Probabilities [m, C] for every strength, each fit starting where the last one ended."""
+) -> tuple[list[FloatArray], Pipeline]:
+    """Probabilities [m, C] for every strength, each fit starting where the last one ended; and the last fit."""
     scaler = StandardScaler().fit(fit[0])
     x, m = scaler.transform(fit[0]), scaler.transform(test)
     model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True, class_weight=class_weight)
@@ -97,7 +104,19 @@ def _fit_path(
         probabilities = np.zeros((len(m), classes))
         probabilities[:, model.classes_] = model.predict_proba(m)
         path.append(probabilities)
-    return path
+    return path, make_pipeline(scaler, model)
+
+
+def _scores_of(fitted: Pipeline, classes: int) -> tuple[FloatArray, FloatArray]:
+    """(weight [C, D], bias [C]) of the scores behind the probabilities, the scaling folded in."""
+    scaler, model = (step for _, step in fitted.steps)
+    rows, offsets = model.coef_, model.intercept_
+    if len(rows) == 1:  # two classes: scikit-learn keeps the difference of their scores
+        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
+    weight, bias = np.zeros((classes, rows.shape[1])), np.full(classes, _NEVER)
+    weight[model.classes_] = rows / scaler.scale_
+    bias[model.classes_] = offsets - weight[model.classes_] @ scaler.mean_
+    return weight, bias
 
 
 def _folds(x: FloatArray, y: IntArray, folds: int, seed: int) -> list[tuple[Labelled, Labelled]]:
