@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,17 @@ def test_a_folder_and_several_files_are_a_scene_and_other_files_are_passed_over(
     write_geotiff(tmp_path / "other_B04.tif", np.ones((8, 6), np.uint16), grid())
     with pytest.raises(DataError, match="Two files are band B04"):
         values([tmp_path], ("B04",))
+
+
+def test_a_stac_item_is_a_scene(tmp_path: Path) -> None:
+    for i, band in enumerate(("red", "nir", "thumbnail")):
+        write_geotiff(tmp_path / f"{band}.tif", np.full((8, 6), 1000 * (i + 1), np.uint16), grid())
+    assets = {band: {"href": f"./{band}.tif"} for band in ("red", "nir", "thumbnail")}
+    (tmp_path / "item.json").write_text(json.dumps({"id": "a", "assets": assets}))
+    assert values([tmp_path / "item.json"], ("B08", "B04")) == [0.2, 0.1]
+    (tmp_path / "no.json").write_text("{}")
+    with pytest.raises(DataError, match="no STAC item"):
+        values([tmp_path / "no.json"], ("B04",))
 
 
 def test_a_missing_band_gets_its_substitute_with_a_note_or_is_refused(tmp_path: Path) -> None:

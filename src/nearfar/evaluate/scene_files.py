@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nearfar.data.adapters.stac import stac_bands
 from nearfar.data.geogrid import Grid
 from nearfar.data.geotiff import GeoScene, rasterio
 from nearfar.data.optics import Optics, band_files
@@ -48,8 +49,9 @@ class SceneOptions:
 class SceneReader:
     """An open scene that gives the wanted bands as reflectance, window by window. A context manager.
 
-    `paths`: one GeoTIFF of several bands, a folder with one file a band, or those files. `wanted`: bands by name, of
-    the sensor `wanted_sensor` (empty: that which has them all); those of another sensor are found by wavelength.
+    `paths`: one GeoTIFF of several bands, a folder with one file a band, those files, or a STAC item (its JSON file)
+    whose assets are on this machine. `wanted`: bands by name, of the sensor `wanted_sensor` (empty: that which has
+    them all); those of another sensor are found by wavelength.
     Attributes: `grid` (that of the finest band used), `plan` (which bands stand for which), `name` for messages.
 
     Raises DataError for files that are missing, damaged or lack a band without substitute, ConfigError for a sensor or
@@ -62,7 +64,7 @@ class SceneReader:
         self.name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
         trained = _as_sensor(wanted_sensor, wanted)
         device = sensor(options.sensor) if options.sensor else trained
-        source, names = _source(paths, device), options.bands or None
+        source, names = _source(paths, device, options.sensor or device.name), options.bands or None
         available = _available(source, names)
         self.plan = _plan(wanted, available, device, trained, options.missing, self.name)
         used = list(dict.fromkeys(available[i] for i in self.plan.indices))
@@ -130,13 +132,13 @@ def _as_sensor(name: Sensor | str, bands: Sequence[str]) -> Sensor:
     return name if isinstance(name, Sensor) else sensor(name) if name else sensor_of(bands)
 
 
-def _source(paths: Sequence[Path], device: Sensor) -> Source:
-    """A file as it is; of a folder or of several files, those that the sensor has a band for, by band."""
+def _source(paths: Sequence[Path], device: Sensor, name: str) -> Source:
+    """A file as it is; of a folder, a STAC item or several files, those that the sensor has a band for, by band."""
     for path in paths:
         if not path.exists():
             raise DataError("There is no such scene", where=path)
     if len(paths) == 1 and paths[0].is_file():
-        return paths[0]
+        return stac_bands(paths[0], name) if paths[0].suffix.lower() == ".json" else paths[0]
     files = [file for path in paths for file in (band_files(path) if path.is_dir() else [path])]
     found: dict[str, Path] = {}
     for file in files:
