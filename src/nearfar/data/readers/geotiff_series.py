@@ -28,7 +28,7 @@ class GeoTIFFSeries(Reader):
     needs = "rasterio"
 
     def recognises(self, root: Path) -> bool:
-        return any(len(_dates(place)) > 1 for place in subfolders(root)[:3])
+        return any(sum(find_day(p.name) is not None for p in _dates(place)) > 1 for place in subfolders(root)[:3])
 
     def scan(self, config: DataConfig) -> Scan:
         found = scan_places(root_of(config), config, _dates, SENSOR)
@@ -46,7 +46,9 @@ class GeoTIFFSeries(Reader):
 
 
 def _dates(place: Path) -> list[Path]:
-    """Files and folders with a date in their name; where there are both, the files are previews."""
-    dated = [p for p in place.iterdir() if not p.name.startswith(".") and find_day(p.name)]
-    folders = [p for p in dated if p.is_dir() and band_files(p)]
-    return folders or [p for p in dated if is_raster(p)]
+    """Folders of bands, or files; where there are both with dates, the files are previews. None without any date."""
+    seen = [p for p in place.iterdir() if not p.name.startswith(".")]
+    for found in ([p for p in seen if p.is_dir() and band_files(p)], [p for p in seen if is_raster(p)]):
+        if any(find_day(p.name) for p in found):
+            return found
+    return []
