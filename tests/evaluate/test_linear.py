@@ -62,3 +62,13 @@ def test_bad_input_is_named() -> None:
         linear_probe(np.where(x == x[0, 0], np.nan, x), y, x, 3)
     with pytest.raises(ShapeError, match=r"\(90, 8\), \(80,\)"):
         linear_probe(x, y[:80], x, 3)
+
+
+@pytest.mark.parametrize("present", [(0, 1), (0, 2, 3)])
+def test_weight_and_bias_give_the_probabilities(present: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.choice(present, 120)
+    x = rng.normal(size=(120, 5)) * [1, 2, 3, 4, 5] + y[:, None] + 3
+    probe = linear_probe(x, y, x, 4 if 3 in present else 2)
+    scores = np.exp(x @ probe.weight.T + probe.bias)
+    np.testing.assert_allclose(scores / scores.sum(1, keepdims=True), probe.probabilities, atol=1e-12)

@@ -25,8 +25,8 @@ from nearfar.evaluate.composites import FALSE_COLOUR, TRUE_COLOUR, composite
 from nearfar.evaluate.embed import run_encoder
 from nearfar.evaluate.embeddings import save_arrays
 from nearfar.evaluate.heads import save_head
-from nearfar.evaluate.landcover_fit import Classifier, fit_encoder, fit_linear, fit_parts
-from nearfar.evaluate.landcover_maps import PatchClassifier, patch_features
+from nearfar.evaluate.landcover_fit import Classifier, fit_encoder, fit_linear, fit_parts, frozen_features
+from nearfar.evaluate.landcover_maps import PatchClassifier
 from nearfar.evaluate.metrics import classification_report
 from nearfar.evaluate.transfer import BandChoice, choose_bands, set_statistics
 
@@ -126,21 +126,12 @@ def predict_patches(classifier: PatchClassifier, patches: Patches) -> IntArray:
     return np.concatenate(found).astype(np.int64)
 
 
-@torch.no_grad()
-def frozen_features(encoder: ImageEncoder, patches: Patches, histograms: bool) -> Tensor:
-    """[n, G, F] of all patches, see `patch_features`, on the CPU."""
-    return torch.cat([patch_features(encoder, x, histograms).cpu() for x, _ in patches.batches()])
-
-
 def _fit(encoder: ImageEncoder, parts: dict[str, Patches], config: EvalConfig) -> Classifier:
     classes, mode = len(parts["train"].data.classes), config.landcover_mode
     if mode == "finetune":
         return fit_encoder(encoder, parts["train"], parts.get("val"), classes, config.decoder_epochs, config.seed)
-    sets = {
-        name: (frozen_features(encoder, part, mode == "histogram"), torch.from_numpy(part.labels))
-        for name, part in parts.items()
-        if name != "test"
-    }
+    known = {name: part for name, part in parts.items() if name != "test"}
+    sets = {name: frozen_features(encoder, part, mode == "histogram") for name, part in known.items()}
     if mode == "linear":
         return fit_linear(sets["train"], sets.get("val"), classes, config.seed)
     return fit_parts(sets["train"], sets.get("val"), classes, config.decoder_epochs, config.seed)

@@ -90,11 +90,15 @@ def fit_encoder(
 ) -> Classifier:
     """A linear layer on the pooled features, and the encoder with it, on patches turned and mirrored at random.
 
-    The encoder is changed in place and stays in evaluation mode, so its batch norms keep their statistics.
+    The layer starts as the linear probe (Kumar et al. 2022): a random one would first distort the features. The encoder
+    is changed in place and stays in evaluation mode, so its batch norms keep their statistics.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = nn.Linear(encoder.feature_dim, classes).to(encoder.mean.device)
+    frozen = {
+        name: frozen_features(encoder, part) for name, part in (("train", train), ("val", val)) if part is not None
+    }
+    probe = fit_linear(frozen["train"], frozen.get("val"), classes, seed)
+    head = nn.Linear(encoder.feature_dim, classes).to(encoder.mean.device)
+    head.load_state_dict({"weight": probe.weight[0], "bias": probe.bias[0]})
     rng, count = np.random.default_rng(seed), iter(range(epochs))
 
     def scores(x: Tensor) -> Tensor:
@@ -117,6 +121,13 @@ def fit_encoder(
     state, best = _best_epoch(groups, epochs, steps, epoch, score, lambda: copy.deepcopy(both.state_dict()))
     both.load_state_dict(state)
     return Classifier(head.weight.detach()[None], head.bias.detach()[None], best[0], {"epoch": best[1]})
+
+
+@torch.no_grad()
+def frozen_features(encoder: ImageEncoder, patches: Patches, histograms: bool = False) -> Labelled:
+    """Features of all patches, see `patch_features`, on the CPU, and their labels."""
+    found = [patch_features(encoder, x, histograms).cpu() for x, _ in patches.batches()]
+    return torch.cat(found), torch.from_numpy(patches.labels)
 
 
 def _best_epoch(

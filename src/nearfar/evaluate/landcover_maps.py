@@ -66,8 +66,9 @@ class PatchMaps:
     """Probabilities [K, h, w] from a classifier slid over dated pixels.
 
     Patches of `patch` pixels are classified every `stride` pixels, around every corner of a grid; between their centres
-    the probabilities are interpolated bilinearly. Beyond the edge the outermost pixels are repeated. Of several dates
-    the probabilities are averaged, each date weighted by its share of pixels with data. index: position of each encoder
+    the probabilities are interpolated bilinearly. Beyond the edge the image is mirrored: repeated pixels would be
+    streaks, a texture (they are repeated only where an image is smaller than half a patch). Of several dates the
+    probabilities are averaged, each date weighted by its share of pixels with data. index: position of each encoder
     channel among the bands given.
     """
 
@@ -90,7 +91,9 @@ class PatchMaps:
         counts = [-(-side // self.stride) + 1 for side in size]
         before = self.patch // 2
         after = [(n - 1) * self.stride + self.patch - before - side for n, side in zip(counts, size, strict=True)]
-        wide = F.pad(image[None], (before, after[1], before, after[0]), mode="replicate")[0]
+        fits = all(max(before, behind) < side for behind, side in zip(after, size, strict=True))
+        mode = "reflect" if fits else "replicate"
+        wide = F.pad(image[None], (before, after[1], before, after[0]), mode=mode)[0]
         windows = wide.unfold(1, self.patch, self.stride).unfold(2, self.patch, self.stride)
         patches = windows.permute(1, 2, 0, 3, 4).flatten(0, 1)
         found = torch.cat([self.classifier(part).cpu() for part in torch.split(patches, _AT_ONCE)])
