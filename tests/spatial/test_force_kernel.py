@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearfar.spatial.force_correlation import correlate
-from nearfar.spatial.force_kernel import make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
+from nearfar.spatial.force_plan import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 
 
 def enumerated(a: np.ndarray, b: np.ndarray) -> dict[tuple[int, int], float]:
@@ -52,12 +52,18 @@ def test_longest_displacement() -> None:
     assert correlate(b, a).longest == 43
 
 
+def far_weights(plan: Plan) -> np.ndarray:
+    """[octant, far, r] with interpolation undone."""
+    parts = [b.weights if b.expand is None else b.weights @ b.expand for b in plan.blocks]
+    return np.concatenate(parts, 1)
+
+
 def test_weights_of_a_plane_of_ones() -> None:
     """If every displacement has mass 1, Psi is 1 and the weights of a ray add up to int rho^-r."""
     n = 16
     plan = make_plan(n, 8, (-2.0, 0.0, 0.5), 1, 1.0)
     weights, _ = near_weights_uncut(plan)
-    to_the_right = weights[0].sum((0, 1)) + plan.far[0].sum(0)
+    to_the_right = weights[0].sum((0, 1)) + far_weights(plan)[0].sum(0)
     # the last cell ends at n, where its outer corners hold nothing
     inner = [(n - 1) ** (1 - r) / (1 - r) for r in (-2.0, 0.0, 0.5)]
     outer = [n ** (1 - r) / (1 - r) for r in (-2.0, 0.0, 0.5)]
@@ -73,8 +79,27 @@ def test_reach_moves_cells_between_near_and_far(rho_min: float) -> None:
     for reach in (plan_reach(rho_min), 4 * plan_reach(rho_min)):
         plan = make_plan(24, 24, forces, 1, reach)
         near = near_weights(plan.near_hats, plan.near_lo, plan.near_hi, plan.r, rho_min, np)
-        totals.append(near.sum((1, 2)) + plan.far.sum(1))
+        totals.append(near.sum((1, 2)) + far_weights(plan).sum(1))
     assert totals[0][:, 1:] == pytest.approx(totals[1][:, 1:], rel=1e-11)
+
+
+@pytest.mark.parametrize("forces", [np.linspace(-5, 5, 101), np.linspace(-7, 6, 200), np.linspace(0, 1, 60)])
+def test_interpolation_in_r_keeps_all_digits(forces: np.ndarray) -> None:
+    plain, smooth = (make_plan(192, 16, tuple(forces.tolist()), 1, 1.0, flag) for flag in (False, True))
+    assert len(plain.blocks) == 1 and len(smooth.blocks) == 4
+    assert smooth.blocks[-1].weights.shape[-1] < forces.size / 2
+    table = [dict(zip(zip(*p, strict=True), w, strict=True)) for p, w in (points(plain), points(smooth))]
+    assert table[0].keys() == table[1].keys()
+    for place, weight in table[0].items():
+        assert table[1][place] == pytest.approx(weight, rel=1e-11, abs=0)
+
+
+def points(plan: Plan) -> tuple[tuple[list[int], list[int], list[int]], np.ndarray]:
+    """(octant, x, y) of the far points that are not padding, and their weights."""
+    x, y = plan.x[:, 0, 4 * plan.near :], plan.y[:, 0, 4 * plan.near :]
+    octant = np.broadcast_to(np.arange(len(x))[:, None], x.shape)
+    real = x < plan.n
+    return (octant[real].tolist(), x[real].tolist(), y[real].tolist()), far_weights(plan)[real]
 
 
 def test_sizes_and_reach() -> None:
@@ -87,7 +112,7 @@ def test_all_directions_of_a_plan_are_different() -> None:
     plan = make_plan(12, 20, (0.0,))
     assert len(set(plan.order.tolist())) == 20
     x, y = (v.reshape(-1, v.shape[-1]).astype(float) for v in (plan.x, plan.y))
-    weight = np.repeat(plan.far[..., 0], 8, 0)
+    weight = np.repeat(far_weights(plan)[..., 0], 8, 0)
     mean = [(v[:, 4 * plan.near :] * weight).sum(1)[plan.order] for v in (x, y)]
     angles = np.unwrap(np.arctan2(mean[1], mean[0]))
     assert angles == pytest.approx(2 * math.pi * np.arange(20) / 20, abs=0.03)

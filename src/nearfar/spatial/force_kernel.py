@@ -7,8 +7,8 @@ discrete correlation C[dx, dy] = sum_p a(p + d) b(p), so along the ray of direct
     W[dx, dy]  = int_0^inf rho^-r h(rho c - dx) h(rho s - dy) d rho,    h(t) = max(0, 1 - |t|)
 
 Every lattice cell the ray crosses adds to its four corners. Far cells are integrated by Gauss-Legendre (all terms are
-positive, so no digits cancel); cells near the origin, where rho^-r is steep and a cut-off may fall, in closed form.
-Only directions of the first octant are stored, the others follow by symmetry of the lattice.
+positive, so no digits cancel); cells near the origin, where rho^-r is steep and a cut-off may fall, in closed form, by
+`force_plan`, which puts the rays together.
 
 Sources: Matsakis, Wendling, "A New Way to Represent the Relative Position between Areal Objects", PAMI 1999 (F_r); Ni,
 Bronevich, Matsakis, ICPR 2008 (from the correlation; they sample it along the ray, here it is integrated).
@@ -16,9 +16,7 @@ Bronevich, Matsakis, ICPR 2008 (from the correlation; they sample it along the r
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,74 +72,6 @@ def _polynomials(cells: Cells, count: int) -> Floats:
     return np.moveaxis(np.array(rows), 2, 0)
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """The operator for masks of sides up to n. Arrays over directions of the first octant [octant, ..].
-
-    The last axis of `x`, `y` holds the corners of the near cells (4 each) and then the far lattice points.
-    """
-
-    n: int
-    r: Floats
-    x: Ints
-    """displacements to the right [octant, 8 symmetries, 4 near + far]"""
-    y: Ints
-    """displacements upwards"""
-    near_lo: Floats
-    """[octant, near] where the ray enters a near cell, pixels"""
-    near_hi: Floats
-    near_hats: Floats
-    """[octant, near, 4, 3] polynomials of the corners' hats"""
-    far: Floats
-    """weights of the far points [octant, far, len(r)]"""
-    order: Ints
-    """[directions] row of the [octant * 8] results that holds each direction"""
-    distance: Ints
-    """[far] least Chebyshev distance of the far points from this one on, over all directions"""
-
-    @property
-    def near(self) -> int:
-        return int(self.near_lo.shape[1])
-
-    def far_within(self, distance: int) -> int:
-        """How many far points can hold mass if no displacement is longer than this (Chebyshev)."""
-        return int(np.searchsorted(self.distance, distance, "right"))
-
-
-def near_weights(hats: Any, lo: Any, hi: Any, r: Any, rho_min: Any, xp: Any) -> Any:
-    """Weights of the near cells integrated from rho_min > 0: [.., octant, near, 4, len(r)] for rho_min [.., 1, 1].
-
-    `xp` is numpy or torch; differentiable in rho_min. int_lo^hi rho^p = hi^q L expm1(-q L) / (-q L) with q = p + 1 and
-    L = log(hi / lo), which is stable as q goes to 0.
-    """
-    start = xp.minimum(xp.maximum(lo, rho_min), hi)
-    span = xp.log(hi / start)[..., None, None]
-    q = xp.stack([power - r for power in (1, 2, 3)])
-    x = -q * span
-    small = xp.abs(x) < 1e-12
-    ratio = xp.where(small, 1 + x / 2, xp.expm1(x) / xp.where(small, 1.0, x))
-    return hats @ (hi[..., None, None] ** q * span * ratio)
-
-
-def near_weights_uncut(plan: Plan) -> tuple[Floats, NDArray[np.bool_]]:
-    """Weights from rho = 0, with 0 for every divergent corner, and which corners those are: both [octant, near, 4, r].
-
-    In the cell at the origin the hats begin with the powers 0, 1, 1, 2 of rho (where their coefficients are not 0), so
-    the corners diverge for r >= 1, 2, 2, 3.
-    """
-    r, hi, lo = plan.r, plan.near_hi, plan.near_lo
-    first = (lo == 0)[..., None, None]
-    weights = near_weights(plan.near_hats, np.where(lo == 0, hi, lo), hi, r, 0.0, np)
-    q = np.arange(1, 4)[:, None] - r
-    with np.errstate(divide="ignore"):
-        moments = np.where(q > 0, hi[..., None, None] ** q / np.where(q > 0, q, 1), 0.0)
-    powers = np.array([0, 1, 1, 2])
-    diverges = r >= powers[:, None] + 1
-    weights = np.where(first, np.where(diverges, 0.0, plan.near_hats @ moments), weights)
-    present = np.abs(plan.near_hats[..., np.arange(4), powers])[..., None] > 0
-    return weights, first & present & diverges
-
-
 def _one_direction(theta: float, n: int, r: Floats, reach: float) -> tuple[dict[tuple[int, int], Floats], list[Any]]:
     """Far weights by lattice point and near cells of one ray, -pi/4 <= theta <= pi/2."""
     sign = -1 if theta < 0 else 1
@@ -161,68 +91,18 @@ def _one_direction(theta: float, n: int, r: Floats, reach: float) -> tuple[dict[
     return far, nears
 
 
-def _binned(theta: float, width: float, count: int, n: int, r: Floats, reach: float) -> tuple[Any, list[Any]]:
-    """Mean of `count` rays spread evenly over the bin of this width about theta."""
+def binned_ray(theta: float, width: float, count: int, n: int, r: Floats, reach: float) -> tuple[list[Any], list[Any]]:
+    """Mean of `count` rays spread evenly over the bin of this width about theta.
+
+    Far lattice points as (Chebyshev distance, (x, y), weights [len(r)]), nearest first, and near cells as (polynomials
+    of the corners' hats, where the ray enters and leaves, corners).
+    """
     total: dict[tuple[int, int], Floats] = {}
     nears: list[Any] = []
     for i in range(count):
-        far, cells = _one_direction(theta + ((i + 0.5) / count - 0.5) * width, n, r, reach)
-        for point, weight in far.items():
+        points, cells = _one_direction(theta + ((i + 0.5) / count - 0.5) * width, n, r, reach)
+        for point, weight in points.items():
             total[point] = total.get(point, 0.0) + weight / count
         nears += [(hats / count, *rest) for hats, *rest in cells]
-    return sorted(total.items(), key=lambda item: max(abs(item[0][0]), abs(item[0][1]))), nears
-
-
-def _symmetries(x: Ints, y: Ints) -> tuple[Ints, Ints]:
-    """The 8 images of points [octant, m]: quarter turns of the point and of its mirror image in the diagonal."""
-    images = []
-    for turn in range(4):
-        for u, v in ((x, y), (y, x)):
-            images.append([(u, v), (-v, u), (-u, -v), (v, -u)][turn])
-    xs, ys = (np.stack(part, 1) for part in zip(*images, strict=True))
-    return xs, ys
-
-
-def _order(directions: int) -> Ints:
-    quarter = directions // 4
-    order = np.empty(directions, np.int64)
-    for j in range(directions):
-        turn, rest = divmod(j, quarter)
-        base, mirrored = (rest, 0) if rest <= quarter // 2 else (quarter - rest, 1)
-        order[j] = base * 8 + 2 * turn + mirrored
-    return order
-
-
-@functools.lru_cache(maxsize=16)
-def make_plan(n: int, directions: int, r: tuple[float, ...], sub_angles: int = 1, reach: float = 1.0) -> Plan:
-    """The plan for displacements below n pixels; cells that begin within `reach` pixels of the origin are near ones."""
-    forces, width = np.array(r, float), 2 * math.pi / directions
-    rays = [_binned(j * width, width, sub_angles, n, forces, reach) for j in range(directions // 8 + 1)]
-    near, far = (max(len(part[i]) for part in rays) for i in (1, 0))
-    points = np.full((len(rays), 4 * near + far, 2), [n, 0])  # padding points where there is never mass
-    weights, distance = np.zeros((len(rays), far, forces.size)), np.full((len(rays), far), n)
-    hats, lo, hi = np.zeros((len(rays), near, 4, 3)), np.ones((len(rays), near)), np.ones((len(rays), near))
-    for j, (lattice, cells) in enumerate(rays):
-        for i, cell in enumerate(cells):
-            hats[j, i], lo[j, i], hi[j, i], points[j, 4 * i : 4 * i + 4] = cell
-        if lattice:
-            points[j, 4 * near : 4 * near + len(lattice)] = [point for point, _ in lattice]
-            weights[j, : len(lattice)] = [weight for _, weight in lattice]
-            distance[j, : len(lattice)] = [max(map(abs, point)) for point, _ in lattice]
-    x, y = _symmetries(points[..., 0], points[..., 1])
-    return Plan(n, forces, x, y, lo, hi, hats, weights, _order(directions), distance.min(0))
-
-
-def plan_size(displacement: int) -> int:
-    """The next of 8, 12, 16, 24, 32, 48, ... above the longest displacement: few plans serve masks of any size."""
-    power = 8
-    while True:
-        for size in (power, power * 3 // 2):
-            if size > displacement:
-                return size
-        power *= 2
-
-
-def plan_reach(rho_min: float) -> float:
-    """A power of two of at least rho_min and 1 pixel, within which cells are integrated anew for every cut-off."""
-    return float(2 ** max(0, math.ceil(math.log2(max(rho_min, 1.0)))))
+    far = [(max(abs(x), abs(y)), (x, y), weight) for (x, y), weight in total.items()]
+    return sorted(far, key=lambda item: item[0]), nears

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nearfar.errors import DataError
 from nearfar.spatial.force_correlation import Correlation, correlate
-from nearfar.spatial.force_kernel import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 from nearfar.spatial.force_options import ForceOptions, Policy
+from nearfar.spatial.force_plan import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 
 Array = NDArray[Any]
 
@@ -37,12 +37,10 @@ def check_mask(mask: Any, name: str) -> Array:
 
 
 @functools.lru_cache(maxsize=16)
-def _uncut(plan: Plan, dtype: str) -> tuple[Array, Array]:
-    """Weights of all points, near and far, [octant, 4 near + far, r], and the flags of divergent near corners."""
-    weights, diverges = near_weights_uncut(plan)
-    octants = weights.shape[0]
-    joined = np.concatenate([weights.reshape(octants, -1, plan.r.size), plan.far], 1)
-    return joined.astype(dtype), diverges.reshape(octants, -1, plan.r.size).astype(dtype)
+def _near(plan: Plan) -> tuple[Array, Array]:
+    """Weights of the near corners [octant, 4 near, r] without a cut-off, and the flags of the divergent ones."""
+    weights, diverges = (x.reshape(len(plan.x), -1, plan.r.size) for x in near_weights_uncut(plan))
+    return weights, diverges * 1.0
 
 
 @functools.lru_cache(maxsize=16)
@@ -51,43 +49,54 @@ def _indices(plan: Plan) -> NDArray[np.intp]:
     return np.asarray((plan.y + plan.n) * (2 * plan.n + 1) + plan.x + plan.n, np.intp)
 
 
-def _table(correlation: Correlation, n: int, dtype: str) -> Array:
+def _table(correlation: Correlation, n: int) -> Array:
     """The counts, flattened, in a table of 2 n + 1 squared with the origin in its middle."""
-    (counts, up, right), table = correlation, np.zeros((2 * n + 1, 2 * n + 1), dtype)
+    (counts, up, right), table = correlation, np.zeros((2 * n + 1, 2 * n + 1))
     table[n - up : n - up + counts.shape[0], n - right : n - right + counts.shape[1]] = counts
     return table.ravel()
 
 
-def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float, dtype: str) -> Array:
+def _far_forces(plan: Plan, mass: Array) -> Array:
+    """What the masses at the first far points [octant, 8, ..] add: [octant, 8, r]."""
+    result = np.zeros((*mass.shape[:2], plan.r.size))
+    for start, weights, expand in plan.blocks:
+        part = mass[..., start : start + weights.shape[1]]
+        if part.any():
+            share = part @ weights[:, : part.shape[-1]]
+            result += share if expand is None else (share.reshape(-1, len(expand)) @ expand).reshape(result.shape)
+    return result
+
+
+def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float) -> Array:
     """[len(r), directions] of one pair."""
     near, far = 4 * plan.near, plan.far_within(correlation.longest)
-    mass = _table(correlation, plan.n, dtype).take(_indices(plan)[..., : near + far], mode="clip")
-    close = mass[..., :near]
-    weights, diverges = _uncut(plan, dtype)
-    result = mass[..., near:] @ weights[:, near : near + far]
+    mass = _table(correlation, plan.n).take(_indices(plan)[..., : near + far], mode="clip")
+    result, close = _far_forces(plan, mass[..., near:]), mass[..., :near]
     if close.any():  # objects apart have no pair of pixels there
-        nearby = weights[:, :near]
+        weights, diverges = _near(plan)
         if policy == "cutoff":
             cut = near_weights(plan.near_hats, plan.near_lo, plan.near_hi, plan.r, rho_min, np)
-            nearby = cut.reshape(nearby.shape).astype(dtype, copy=False)
-        result += close @ nearby
-    if policy == "inf":
-        result[close @ diverges > 0] = np.inf
+            weights = cut.reshape(weights.shape)
+        result += close @ weights
+        if policy == "inf":
+            result[close @ diverges > 0] = np.inf
     return np.asarray(result.reshape(-1, plan.r.size)[plan.order].T)
 
 
-def _one_pair(a: Array, b: Array, rho_min: float, options: ForceOptions, dtype: str) -> Array:
+def _one_pair(a: Array, b: Array, rho_min: float, options: ForceOptions) -> Array:
     correlation = correlate(a, b)
     reach = plan_reach(rho_min) if options.policy == "cutoff" else 1.0
     plan = make_plan(plan_size(correlation.longest), options.directions, options.r, options.sub_angles, reach)
-    return _apply(plan, correlation, options.policy, rho_min, dtype)
+    return _apply(plan, correlation, options.policy, rho_min)
 
 
 def raw_banner(a: Array, b: Array, rho_min: Array, options: ForceOptions) -> Array:
-    """F_r(theta) of masks [B, H, W] with cut-offs [B] in pixels: [B, len(r), directions], pixels^(3 - r)."""
+    """F_r(theta) of masks [B, H, W] with cut-offs [B] in pixels: [B, len(r), directions], pixels^(3 - r).
+
+    Computed in double precision; float32 masks get float32 unless the forces need more.
+    """
     single = np.result_type(a, b) == np.float32 and not options.needs_double
-    dtype = "float32" if single else "float64"
-    out = np.empty((len(a), len(options.r), options.directions), dtype)
+    out = np.empty((len(a), len(options.r), options.directions), np.float32 if single else np.float64)
     for i in range(len(a)):  # one by one: larger arrays would cost more in fresh memory than they save
-        out[i] = _one_pair(a[i], b[i], float(rho_min[i]), options, dtype)
+        out[i] = _one_pair(a[i], b[i], float(rho_min[i]), options)
     return out

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.errors import DataError
-from nearfar.spatial.force_kernel import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 from nearfar.spatial.force_options import ForceOptions
+from nearfar.spatial.force_plan import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 
 CHUNK = 4
 """Pairs at a time on a CPU, so that what is gathered stays in its cache."""
@@ -23,7 +23,7 @@ class _Buffers(NamedTuple):
     """A plan's arrays on a device."""
 
     indices: Tensor
-    far: Tensor
+    blocks: list[tuple[int, Tensor, Tensor | None]]
     hats: Tensor
     lo: Tensor
     hi: Tensor
@@ -53,14 +53,14 @@ def check_mask(mask: Tensor, name: str) -> Tensor:
 @functools.lru_cache(maxsize=16)
 def _buffers(plan: Plan, side: int, device: torch.device, dtype: torch.dtype) -> _Buffers:
     indices = (-plan.y % side) * side + plan.x % side
-    weights, diverges = (x.reshape(len(plan.far), -1, plan.r.size) for x in near_weights_uncut(plan))
+    weights, diverges = (x.reshape(len(plan.x), -1, plan.r.size) for x in near_weights_uncut(plan))
 
     def put(array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array).to(device, dtype)
 
     return _Buffers(
         indices=torch.as_tensor(indices).to(device),
-        far=put(plan.far),
+        blocks=[(b.start, put(b.weights), None if b.expand is None else put(b.expand)) for b in plan.blocks],
         hats=put(plan.near_hats),
         lo=put(plan.near_lo),
         hi=put(plan.near_hi),
@@ -96,18 +96,22 @@ def _correlate(a: Tensor, b: Tensor, side: int, dtype: torch.dtype) -> Tensor:
 
 def _apply(plan: Plan, buffers: _Buffers, c: Tensor, rho_min: Tensor, options: ForceOptions, far: int) -> Tensor:
     """[B, len(r), directions] from correlations [B, side * side]."""
-    batch, octants, near = len(c), len(plan.far), 4 * plan.near
+    batch, octants, near = len(c), len(plan.x), 4 * plan.near
     indices = buffers.indices[..., : near + far]
     mass = c.index_select(1, indices.flatten()).view(batch, octants, 8, near + far)
-    by_octant = mass.transpose(0, 1).reshape(octants, batch * 8, near + far)
     close = mass[..., :near]
     if options.policy == "cutoff":
         cut = rho_min[:, None, None].to(c.dtype)
         weights = near_weights(buffers.hats, buffers.lo, buffers.hi, buffers.r, cut, torch).flatten(2, 3)
     else:
         weights = buffers.uncut
-    result: Tensor = (by_octant[..., near:] @ buffers.far[:, :far]).view(octants, batch, 8, -1).transpose(0, 1)
-    result = result + close @ weights
+    by_octant = mass.transpose(0, 1).reshape(octants, batch * 8, near + far)[..., near:]
+    result: Tensor = close @ weights
+    for start, block, expand in buffers.blocks:
+        part = by_octant[..., start : start + block.shape[1]]
+        share = part @ block[:, : part.shape[-1]]
+        share = share if expand is None else share @ expand
+        result = result + share.view(octants, batch, 8, -1).transpose(0, 1)
     if options.policy == "inf":
         result = result.masked_fill(close.detach() @ buffers.diverges > 0, float("inf"))
     return result.reshape(batch, octants * 8, -1)[:, buffers.order].transpose(1, 2)
@@ -121,7 +125,8 @@ def raw_banner(a: Tensor, b: Tensor, rho_min: Tensor, options: ForceOptions) -> 
     dtype = torch.float64 if options.needs_double else dtype
     longest = max(a.shape[1:]) - 1
     reach = plan_reach(float(rho_min.detach().max())) if options.policy == "cutoff" else 1.0
-    plan = make_plan(plan_size(longest), options.directions, options.r, options.sub_angles, reach)
+    double = dtype == torch.float64  # in single precision interpolation would lose digits
+    plan = make_plan(plan_size(longest), options.directions, options.r, options.sub_angles, reach, double)
     side = scipy.fft.next_fast_len(2 * plan.n, True)
     buffers = _buffers(plan, side, a.device, dtype)
     far = plan.far_within(longest)
