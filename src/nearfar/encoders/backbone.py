@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from nearfar.config import EncoderConfig
+from nearfar.encoders.crop_cnn import CropCNN
 from nearfar.encoders.mode import evaluating
 from nearfar.encoders.nano import NanoCNN, nano_vit
 from nearfar.encoders.weights import load_weights
 from nearfar.errors import ConfigError
 
-BUILT_IN = ("nano_cnn", "nano_vit")
+BUILT_IN = ("nano_cnn", "nano_vit", "crop_cnn")
 
 
 def build(config: EncoderConfig, channels: int) -> nn.Module:
@@ -45,6 +46,8 @@ def _construct(name: str, channels: int, size: int, options: dict[str, Any]) -> 
         return NanoCNN(channels, **options)
     if name == "nano_vit":
         return cast(nn.Module, nano_vit(channels, size, **options))
+    if name == "crop_cnn":
+        return CropCNN(channels, size, **options)
     if not timm.is_model(name):
         raise _unknown(name)
     described = timm.get_pretrained_cfg(name)
