@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from toy import build, configuration, dataset
 
+from nearfar.encoders.group_batchnorm import GroupBatchNorm
 from nearfar.errors import ConfigError, NearfarError, NonFiniteError
 from nearfar.train import checkpoint, engine, fit_method
 
@@ -56,3 +58,14 @@ def test_an_absent_device_is_one_line(tmp_path: Path) -> None:
     config = configuration(accelerator="gpu")
     with pytest.raises(ConfigError, match="the devices cannot be used"):
         fit_method(build(config), dataset(), config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("option", [{"grad_cache": 2}, {"sync_batchnorm": True}])
+def test_statistics_of_groups_are_neither_cut_in_chunks_nor_synchronised(
+    tmp_path: Path, option: dict[str, Any]
+) -> None:
+    config = configuration(**option)
+    method = build(config)
+    method.head = torch.nn.Sequential(method.head, GroupBatchNorm.like(torch.nn.BatchNorm1d(4), 2))
+    with pytest.raises(ConfigError, match=rf"train\.{next(iter(option))}.*nano_cnn"):
+        fit_method(method, dataset(), config, tmp_path / "run")

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from nearfar import errors
 from nearfar.config import TrainConfig
+from nearfar.encoders.group_batchnorm import GroupBatchNorm
 from nearfar.errors import ConfigError, NearfarError
 from nearfar.methods.base import Batch, Method, Output, Projections
 
@@ -91,6 +92,18 @@ def _original(text: str) -> NearfarError:
     return found(message) if kind.startswith("nearfar.errors.") else NearfarError(f"a training process failed: {last}")
 
 
+def _check_group_norms(method: nn.Module, config: TrainConfig) -> None:
+    """Refuse what would silently change the statistics of groups."""
+    key = "sync_batchnorm" if config.sync_batchnorm else "grad_cache"
+    if getattr(config, key) and any(isinstance(module, GroupBatchNorm) for module in method.modules()):
+        raise ConfigError(
+            "batch statistics of groups cannot be " + ("synchronised" if config.sync_batchnorm else "taken in chunks"),
+            where=f"train.{key}",
+            found=getattr(config, key),
+            fix="Use nano_cnn, which has none, or leave the option out.",
+        )
+
+
 @contextlib.contextmanager
 def _signals_to_children() -> Iterator[None]:
     """The parent of spawned processes only passes SIGINT and SIGTERM on, and waits for their checkpoint."""
@@ -133,6 +146,7 @@ class Engine:
 
     def setup(self, method: Method, optimizer_of: Callable[[Method], Optimizer]) -> None:
         """Move the method to the device, convert it to the precision, wrap it; then build its optimiser."""
+        _check_group_norms(method, self.config)
         if self.config.sync_batchnorm and self.world > 1:
             if self.device.type == "cpu":
                 raise ConfigError("synchronised batch norm needs GPUs", where="train.sync_batchnorm")
