@@ -21,6 +21,14 @@ class CheckArguments:
     """reader by name, or auto"""
     modalities: tuple[str, ...] = ()
     """sibling folders to pair"""
+    sensor: str = ""
+    """of satellite images: by name, or a YAML file; empty: what the reader says"""
+    bands: tuple[str, ...] = ()
+    """of satellite images: the bands wanted, or the names of those of files that do not name them"""
+    dates: int = 0
+    """of time series: how many dates a place must have; 0: any number"""
+    protocol: str = "official"
+    """which of the published splits: official, or spatial (EuroSAT)"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -48,7 +56,16 @@ def _check(argv: list[str]) -> int:
 
     args = parse(CheckArguments, argv, "data check")
     note(f"reading {args.root}")
-    problems = check(DataConfig(root=args.root, format=args.format, modalities=args.modalities))
+    config = DataConfig(
+        root=args.root,
+        format=args.format,
+        modalities=args.modalities,
+        sensor=args.sensor,
+        bands=args.bands,
+        dates=args.dates,
+        protocol=args.protocol,
+    )
+    problems = check(config)
     lines = [f"{p.path}: {p.what}. {p.fix}" for p in problems]
     text = "\n".join([*lines, f"{len(problems)} problem(s)" if problems else "no problems found"])
     result([{"path": str(p.path), "what": p.what, "fix": p.fix} for p in problems], args.json, text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from nearfar.spatial.sensors import Sensor, sensor
 
 Array = NDArray[Any]
 SUFFIXES = (".tif", ".tiff", ".jp2")
+T = TypeVar("T")
+R = TypeVar("R")
+_TRIES = 20
 METRES_A_DEGREE = 111_320.0
 """of latitude"""
 
@@ -93,6 +96,20 @@ class Optics:
 def named_channels(device: Sensor, names: Sequence[str]) -> Channels:
     """Channels with the bands' canonical names: `s2.B04` and so on for Sentinel-2, else below the sensor's name."""
     return Channels.of({"s2" if device.name.startswith("sentinel2") else device.name: names})
+
+
+def first_readable(make: Callable[[T], R], candidates: Sequence[T]) -> R:
+    """What `make` gives of the first of some candidates of which it raises no DataError, else the first of those.
+
+    One damaged file must not hide what is wrong with the others.
+    """
+    errors: list[DataError] = []
+    for candidate in candidates[:_TRIES]:
+        try:
+            return make(candidate)
+        except DataError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def band_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nearfar.config import DataConfig
 from nearfar.data.dataset import Record
 from nearfar.data.naming import find_day
-from nearfar.data.optics import SUFFIXES, Optics
+from nearfar.data.optics import SUFFIXES, Optics, first_readable
 from nearfar.data.readers.base import Problem, Scan
 from nearfar.data.series import Ground, SeriesDataset, same_ground
 from nearfar.errors import DataError
@@ -28,7 +28,7 @@ def scan_places(root: Path, config: DataConfig, dates_of: Callable[[Path], list[
         what = "no place with dates found"
         found.problems.append(Problem(root, what, "Put PLACE/DATE folders or files there, or check --data.root."))
         return found
-    optics = _Lazy(config, found.records[0].paths[0], sensor)
+    optics = _Lazy(config, [record.paths[0] for record in found.records], sensor)
     found.build = partial(_build, optics)
     found.read = partial(_read, optics)
     found.examine = partial(_examine, optics, config)
@@ -41,15 +41,15 @@ def is_raster(path: Path) -> bool:
 
 
 class _Lazy:
-    """The optics of the data, looked up in its first file when pixels are first asked for."""
+    """The optics of the data, looked up in its first whole file when pixels are first asked for."""
 
-    def __init__(self, config: DataConfig, path: Path, sensor: str) -> None:
-        self.config, self.path, self.sensor = config, path, sensor
+    def __init__(self, config: DataConfig, paths: list[Path], sensor: str) -> None:
+        self.config, self.paths, self.sensor = config, paths, sensor
         self._found: Optics | None = None
 
     def __call__(self) -> Optics:
         if self._found is None:
-            self._found = Optics.of(self.config, self.path, self.sensor)
+            self._found = first_readable(lambda path: Optics.of(self.config, path, self.sensor), self.paths)
         return self._found
 
 

@@ -36,6 +36,7 @@ class SceneDataset(SampleDataset):
         self.true_labels = self.labels.copy()
         self.groups = tuple(r.group for r in self.records)
         self.ids = tuple(r.id for r in self.records)
+        self._shapes: dict[str, tuple[int, int]] = {}
         counts = {len(source.days(record)) for record in self.records}
         if not dates and len(counts) > 1:
             raise DataError(
@@ -96,7 +97,9 @@ class SceneDataset(SampleDataset):
         return [int(t) for t in order[:wanted]]
 
     def _window(self, record: Record, rng: np.random.Generator | None) -> tuple[slice, slice]:
-        shape = self.source.shape(record)
+        if record.id not in self._shapes:
+            self._shapes[record.id] = self.source.shape(record)
+        shape = self._shapes[record.id]
         if min(shape) < self.size:
             raise DataError(
                 "the scene is smaller than the window",

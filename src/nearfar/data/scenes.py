@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nearfar.config import DataConfig
 from nearfar.data.dataset import Record
+from nearfar.data.optics import first_readable
 from nearfar.data.readers.base import Problem, Reader, Scan, root_of
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError, ShapeError
@@ -119,7 +120,7 @@ class SceneSet:
 
 
 def open_scenes(config: DataConfig) -> SceneSet:
-    """The labelled scenes below `config.root`, each with its split; nothing but the first scene's headers is read.
+    """The labelled scenes below `config.root`, each with its split; of their files the headers are read.
 
     Splits that the data set publishes are kept; validation scenes are taken from training where it has none, never
     from test. Raises ConfigError where the format has no labelled scenes, DataError for the first fatal problem.
@@ -140,7 +141,7 @@ def open_scenes(config: DataConfig) -> SceneSet:
     fatal = [problem for problem in scan.problems if problem.fatal]
     if fatal:
         raise DataError(fatal[0].what, where=fatal[0].path, fix=fatal[0].fix)
-    source = reader.source(config, scan.records[0])
+    source = _Lazy(reader, config, scan.records)()
     return scenes_of(assign_splits(scan.records, config, scan), source)
 
 
@@ -178,7 +179,7 @@ class SceneReader(Reader):
 
     @abstractmethod
     def source(self, config: DataConfig, record: Record) -> Source:
-        """What reads the scenes; `record` is the first of them, whose bands all must have."""
+        """What reads the scenes; `record` is one of them, whose bands all must have."""
 
     def scan(self, config: DataConfig) -> Scan:
         root = root_of(config)
@@ -187,7 +188,7 @@ class SceneReader(Reader):
         if not found.records:
             found.problems.append(Problem(root, "no labelled scene found", "Check --data.root."))
             return found
-        source = _Lazy(self, config, found.records[0])
+        source = _Lazy(self, config, found.records)
         found.build = partial(_build, source)
         found.read = partial(_read, source, {path: r for r in found.records for path in r.paths})
         found.examine = partial(_examine, source)
@@ -197,13 +198,13 @@ class SceneReader(Reader):
 class _Lazy:
     """The source, made when pixels are first asked for."""
 
-    def __init__(self, reader: SceneReader, config: DataConfig, record: Record) -> None:
-        self.reader, self.config, self.record = reader, config, record
+    def __init__(self, reader: SceneReader, config: DataConfig, records: list[Record]) -> None:
+        self.reader, self.config, self.records = reader, config, records
         self._found: Source | None = None
 
     def __call__(self) -> Source:
         if self._found is None:
-            self._found = self.reader.source(self.config, self.record)
+            self._found = first_readable(lambda record: self.reader.source(self.config, record), self.records)
         return self._found
 
 

@@ -82,6 +82,11 @@ def test_a_damaged_first_file_is_named(tmp_path: Path) -> None:
     first = sorted((root / "place0").iterdir())[0]
     first.write_bytes(first.read_bytes()[:60])
     (root / "place1" / "mosaic.tif").touch()
-    told = {Path(p.path).name: p.what for p in check(DataConfig(root=root))}
+    other = sorted((root / "place2").iterdir())[1]
+    other.write_bytes(other.read_bytes()[:60])
+    problems = check(DataConfig(root=root))
+    told = {Path(p.path).name: p.what for p in problems}
+    assert len(problems) == 3
     assert "damaged" in told[first.name]
+    assert "damaged" in told[other.name]
     assert "the name has no date" in told["mosaic.tif"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nearfar.config import DataConfig
 from nearfar.data.dataset import Record
 from nearfar.data.geotiff import rasterio, reading
-from nearfar.data.optics import Optics
+from nearfar.data.optics import Optics, first_readable
 from nearfar.data.patches import PatchDataset, read_patch
 from nearfar.data.readers.base import Problem, Reader, Scan, no_images, root_of, subfolders
 from nearfar.errors import ConfigError, DataError
@@ -62,7 +62,7 @@ class EuroSAT(Reader):
             found.problems.append(no_images(root))
             return found
         _split(found, root, config)
-        optics = partial(_optics, config, found.records[0].paths[0])
+        optics = partial(_optics, config, [record.paths[0] for record in found.records])
         found.build = partial(_build, optics, found.classes)
         found.read = _Decoder(optics)
         return found
@@ -86,8 +86,9 @@ class _Decoder:
         return np.moveaxis(read_patch(self._optics, path)[0], 0, -1)
 
 
-def _optics(config: DataConfig, path: Path) -> Optics:
-    return Optics.of(config, path, SENSOR, [band_order("eurosat"), ("B04", "B03", "B02")])
+def _optics(config: DataConfig, paths: list[Path]) -> Optics:
+    orders = [band_order("eurosat"), ("B04", "B03", "B02")]
+    return first_readable(lambda path: Optics.of(config, path, SENSOR, orders), paths)
 
 
 def _build(
