@@ -22,7 +22,7 @@ from nearfar.data.synthetic.relations_shapes import (
 )
 
 _WAYS = ("beside", "touching", "inside", "overlapping")
-_SHARES = (0.36, 0.16, 0.28, 0.20)
+_SHARES = (0.28, 0.12, 0.48, 0.12)
 _TRIES = 30
 _SEEN = 0.4  # least visible share of a thing
 
@@ -44,14 +44,14 @@ class Scene:
 def compose(rng: np.random.Generator, size: int) -> Scene:
     """A scene of two to four things, each put into some relation with one that is already there."""
     wanted = int(rng.integers(2, 5))
-    first = _thing(rng, [], size, SHAPES)
+    # Open outlines begin more scenes than others do, so that there is something to be in.
+    first = _thing(rng, [], size, OPEN if rng.random() < 0.5 else SHAPES)
     column, row = rng.uniform(0.3, 0.7, 2) * size
     things, placed = [first], [Placed.of(outline(first, column, row, size), first.shape)]
     for _ in range(_TRIES * 2):
         if len(things) == wanted:
             break
-        anchor = int(rng.integers(len(things)))
-        found = _add(rng, things, placed, anchor, size)
+        found = _add(rng, things, placed, size)
         if found is not None:
             position, thing, mask = found
             things.insert(position, thing)
@@ -76,13 +76,15 @@ def _thing(rng: np.random.Generator, things: list[Thing], size: int, shapes: tup
 
 
 def _add(
-    rng: np.random.Generator, things: list[Thing], placed: list[Placed], anchor: int, size: int
+    rng: np.random.Generator, things: list[Thing], placed: list[Placed], size: int
 ) -> tuple[int, Thing, Bools] | None:
     """A new thing in relation to one of the scene: its place in the order, and its mask; None where it does not fit."""
-    target = placed[anchor]
     way = str(rng.choice(_WAYS, p=_SHARES))
-    if way == "inside" and things[anchor].shape not in OPEN:
-        way = "overlapping"
+    anchors = [k for k, thing in enumerate(things) if way != "inside" or thing.shape in OPEN]
+    if not anchors:
+        return None
+    anchor = int(rng.choice(anchors))
+    target = placed[anchor]
     thing = _thing(rng, things, size, SHAPES)
     if way == "inside":
         thing, mask = _within(rng, thing, target, size)
