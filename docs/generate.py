@@ -175,7 +175,64 @@ def texture(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+LOSS_NAMES = {"nt_xent": "NT-Xent", "supcon": "SupCon", "clip_loss": "CLIP", "evidential": "evidential"}
+
+
+def core(results: dict[str, Any]) -> list[str]:
+    """The contrast core against its peers."""
+    sizes = sorted({r["rows"] for r in results["speed"]})
+    found = {(r["loss"], r["who"], r["rows"]): r for r in results["speed"]}
+    lines = ["| loss | contestant | " + " | ".join(f"N = {n:,} | over nearfar" for n in sizes) + " |"]
+    lines.append("| --- | --- |" + " --- | --- |" * len(sizes))
+    for loss, who in dict.fromkeys((r["loss"], r["who"]) for r in results["speed"]):
+        row = [found.get((loss, who, n)) for n in sizes]
+        cells = [f"{r['median']:.2f} s | {r['over_nearfar']:.1f} x" if r else "– | –" for r in row]
+        lines.append(f"| {LOSS_NAMES[loss]} | {'plain PyTorch' if who == 'torch' else who} | {' | '.join(cells)} |")
+    return lines
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f} x"
+
+
+def core_growth(results: dict[str, Any]) -> list[str]:
+    """Time and memory of the contrast core as rows double."""
+    lines = ["| loss | largest N | time | over the least | over the least of torch.mm | memory |"]
+    lines[0] += " largest growth of time a doubling | of memory |"
+    lines.append("| --- |" + " --- |" * 7)
+    for loss in dict.fromkeys(r["loss"] for r in results["growth"]):
+        records = [r for r in results["growth"] if r["loss"] == loss]
+        last, grown = records[-1], records[1:]
+        cells = [f"{last['rows']:,}", f"{last['seconds']:.0f} s", _times(last["over_least"])]
+        cells += [_times(last["over_least_blas"]), f"{last['MB']:.0f} MB"]
+        cells += [_times(max(r[key] for r in grown)) for key in ("time_growth", "memory_growth")]
+        lines.append(f"| {loss} | {' | '.join(cells)} |")
+    return lines
+
+
+def threads(results: dict[str, Any]) -> list[str]:
+    """What a second thread gives."""
+    gains = [f"{row['ratio']:.2f} ({LOSS_NAMES[name]})" for name, row in results["losses"].items()]
+    start = f"Times faster with a second thread at {results['rows']:,} rows (`python benchmarks/threads.py`): "
+    return [start + ", ".join(gains) + "."]
+
+
+def large_batch(results: list[dict[str, Any]]) -> list[str]:
+    """Steps of many images in two passes."""
+    lines = ["| images, two views each | CPU time of the step | of which the loss | peak memory above the input |"]
+    lines.append("| --- | --- | --- | --- |")
+    for r in results:
+        lines.append(
+            f"| {r['images']:,} | {r['seconds']:.0f} s | {r['loss_seconds'] / r['seconds']:.0%} | {r['MB']:.0f} MB |"
+        )
+    return lines
+
+
+TABLES: dict[str, Callable[[Any], list[str]]] = {
+    "core": core,
+    "core_growth": core_growth,
+    "threads": threads,
+    "large_batch": large_batch,
     "label_noise": label_noise,
     "evidential": evidential,
     "mvtec": mvtec,
@@ -184,12 +241,17 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
 }
 
 
+FILES = {"core_growth": "core"}
+"""tables made from another one's results"""
+
+
 def filled(page: Path) -> str:
     """The page with every `<!-- table: NAME -->` block made anew from benchmarks/results/NAME.json."""
 
     def fill(match: re.Match[str]) -> str:
         name = match.group(1)
-        results = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        source = ROOT / "benchmarks" / "results" / f"{FILES.get(name, name)}.json"
+        results = json.loads(source.read_text(encoding="utf-8"))
         return "\n".join([f"<!-- table: {name} -->", "", *TABLES[name](results), "", "<!-- end -->"])
 
     return re.sub(r"<!-- table: (\w+) -->.*?<!-- end -->", fill, page.read_text(encoding="utf-8"), flags=re.DOTALL)
