@@ -12,7 +12,11 @@ from torch.nn import functional as F
 
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import make_loader
-from nearfar.data.sample import Channels
+from nearfar.data.sample import Channels, band_names
+from nearfar.encoders.bands import sensor_of
+from nearfar.errors import ConfigError
+from nearfar.evaluate.band_pictures import write_band_pictures
+from nearfar.evaluate.composites import TRUE_COLOUR
 from nearfar.evaluate.embed import run_splits
 from nearfar.evaluate.embeddings import save_arrays
 
@@ -40,12 +44,13 @@ def channel_range(dataset: SampleDataset, limit: int = _PROBE) -> tuple[Tensor, 
 def false_colour(images: Tensor, channels: Channels, low: Tensor, high: Tensor, size: int) -> Picture:
     """Images [B, C, H, W] as uint8 pictures [B, size, size, 3], channels stretched from low [C] to high [C].
 
-    The base is the modality with three or more channels (its first three), or a grey of the first channel. Another
-    modality tints it: red where its first channel is high, blue where it is low, as a thermal camera shows heat.
+    The base is red, green and blue of a sensor's bands, else the first three channels of the modality that has as many,
+    or a grey of the first channel. Another modality tints it: red where its first channel is high, blue where it is
+    low, as a thermal camera shows heat.
     """
     span = (high - low).clamp(min=1e-6)[:, None, None]
     x = ((images - low[:, None, None]) / span).clamp(0, 1)
-    base = next((spots[:3] for spots in channels.modalities.values() if len(spots) >= 3), (0, 0, 0))
+    base = next((_colours(channels, spots) for spots in channels.modalities.values() if len(spots) >= 3), (0, 0, 0))
     picture = x[:, list(base)]
     tint = next((spots[0] for spots in channels.modalities.values() if base[0] not in spots), None)
     if tint is not None:
@@ -53,6 +58,19 @@ def false_colour(images: Tensor, channels: Channels, low: Tensor, high: Tensor, 
         picture = (picture + torch.stack([shift, torch.zeros_like(shift), -shift], dim=1)).clamp(0, 1)
     small = F.interpolate(picture, (size, size), mode="bilinear", antialias=True, align_corners=False)
     return np.asarray((small.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+
+
+def _colours(channels: Channels, spots: tuple[int, ...]) -> tuple[int, ...]:
+    """Positions of red, green and blue among channels: by name where they are bands, else the first three."""
+    names = band_names(Channels(tuple(channels.names[i] for i in spots), {}))
+    try:
+        device = sensor_of(names)
+    except ConfigError:
+        return spots[:3]
+    found = {device.find(name): spot for name, spot in zip(names, spots, strict=True)}
+    places = [found.get(device.find(colour)) for colour in TRUE_COLOUR]
+    known = tuple(place for place in places if place is not None)
+    return known if len(known) == 3 else spots[:3]
 
 
 def thumbnails(dataset: SampleDataset, size: int = 32, ends: tuple[Tensor, Tensor] | None = None) -> Picture:
@@ -75,7 +93,8 @@ def sample_sheet(dataset: SampleDataset, count: int = SHEET) -> dict[str, NDArra
     for name, found in members.items():
         x = torch.stack([dataset[int(i)]["image"] for i in found[:k]])
         for modality, spots in dataset.channels.modalities.items():
-            alone, pick = Channels(("",) * len(spots), {modality: tuple(range(len(spots)))}), list(spots)
+            pick = list(spots)
+            alone = Channels(tuple(dataset.channels.names[i] for i in pick), {modality: tuple(range(len(pick)))})
             rows["class"].append(name)
             rows["modality"].append(modality)
             rows["images"].append(false_colour(x[:, pick], alone, low[pick], high[pick], dataset.size))
@@ -85,7 +104,8 @@ def sample_sheet(dataset: SampleDataset, count: int = SHEET) -> dict[str, NDArra
 def write_pictures(run: Run, dataset: SampleDataset | None = None) -> None:
     """arrays/thumbnails.npz (`images` uint8 [n, 32, 32, 3] and `id`, in the order of embeddings.npz) and samples.npz.
 
-    A `dataset` given stands in for the test split.
+    Of satellite bands also bands.npz, see `nearfar.evaluate.band_pictures`. A `dataset` given stands in for the test
+    split.
     """
     filled = list(run_splits(run, dataset).values())
     ends = channel_range(filled[0])
@@ -94,3 +114,4 @@ def write_pictures(run: Run, dataset: SampleDataset | None = None) -> None:
     save_arrays(run.arrays / "thumbnails.npz", images=small, id=ids)
     if filled[0].classes:
         save_arrays(run.arrays / "samples.npz", **sample_sheet(filled[0]))
+    write_band_pictures(run, filled[0], ends)
