@@ -155,3 +155,19 @@ def test_no_patches_or_no_labels_are_told(band_run: Run, config: EvalConfig, mon
     monkeypatch.setattr(landcover, "open_dataset", opener)
     with pytest.raises(DataError, match="none in the test split"):
         landcover.landcover_task(band_run, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["official", "spatial"])
+def test_eurosat_by_its_lists(band_run: Run, tmp_path: Path, protocol: str) -> None:
+    pytest.importorskip("rasterio")
+    from nearfar.data.synthetic.sentinel_layouts import write_eurosat
+
+    root = write_eurosat(tmp_path / "eurosat", per_class=10)
+    config = EvalConfig(tasks=("landcover",), landcover=root, protocol=protocol, bootstrap=20)
+    found = evaluate(band_run, config)["landcover"]
+    assert (found["train_samples"], found["val_samples"], found["test_samples"]) == (60, 20, 20)
+    assert found["balanced_accuracy"]["value"] > 0.2, "ten classes, an untrained encoder of two bands"
+    assert found["protocol"] == protocol and found["sensor"] == "sentinel2_l1c" and len(found["per_class"]) == 10
+    with np.load(band_run.arrays / "landcover.npz") as arrays:
+        assert arrays["colour"].shape == arrays["false_colour"].shape == (20, 64, 64, 3)
