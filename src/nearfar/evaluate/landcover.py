@@ -159,12 +159,13 @@ def _keep(run: Run, config: EvalConfig, encoder: ImageEncoder, train: Patches, m
 def _arrays(test: Patches, predicted: IntArray) -> dict[str, Any]:
     shown = np.concatenate([np.flatnonzero(test.labels == c)[:SHOWN] for c in range(len(test.data.classes))])
     bands, sensor = band_names(test.data.channels), test.choice.sensor
-    images = [test.data[int(i)]["image"].numpy() for i in shown]
+    # Side by side, so that one stretch holds for all: alone, the noise of a patch of sea would fill the range.
+    images = np.concatenate([test.data[int(i)]["image"].numpy() for i in shown], axis=2)
     pictures: dict[str, Any] = {}
     for name, colours in (("colour", TRUE_COLOUR), ("false_colour", FALSE_COLOUR)):
-        made = [composite(image, bands, sensor, colours) for image in images]
-        if all(picture is not None for picture in made):
-            pictures[name] = np.array(made)
+        made = composite(images, bands, sensor, colours)
+        if made is not None:
+            pictures[name] = np.array(np.split(made, len(shown), axis=1))
     return {
         "id": np.array(test.data.ids, dtype=np.str_),
         "true": test.labels,
