@@ -109,7 +109,7 @@ def test_a_file_brings_back_groups_textures_and_sensor(tmp_path: Path, textures:
     loaded = load_encoder(path)
     assert isinstance(loaded, BandEncoder)
     assert torch.equal(loaded(image()), encoder(image()))
-    assert loaded.metadata["sensor"] == "sentinel2_l1c"
+    assert loaded.metadata["sensor"] == "sentinel2_l2a"
     assert loaded.metadata["groups"] == json.loads(json.dumps(encoder.groups))
 
 
@@ -144,8 +144,10 @@ def test_published_groups_of_the_reference_code(golden_dir: Path) -> None:
 
 
 def test_sensors_are_found_by_their_bands() -> None:
-    assert sensor_of(("B1", "B2", "B5", "B7")).name == "landsat8"
-    assert sensor_of(NAMES).name == "sentinel2_l1c"
+    assert sensor_of(("B1", "B2", "B5", "B7", "B8")).name == "landsat8"
+    assert sensor_of(NAMES).name == "sentinel2_l2a"
+    assert sensor_of((*NAMES, "B10")).name == "sentinel2_l1c"
+    assert sensor_of(("r", "g", "b")).name == "rgb"
     with pytest.raises(ConfigError, match=r"no built-in sensor.*thermal"):
         sensor_of(("thermal", "depth"))
 

@@ -107,7 +107,7 @@ class BandEncoder(ImageEncoder):
 
 
 def sensor_of(names: Sequence[str]) -> Sensor:
-    """The built-in sensor that has all the named bands, one with exactly these names first. ConfigError for none."""
+    """The built-in sensor that has all the named bands and fewest others, best by exactly these names. ConfigError."""
     known = [sensor(name) for name in catalogue()["sensors"]]
     same = [other for other in known if set(names) <= set(other.names)]
     alike = [other for other in known if all(other.find(name) for name in names)]
@@ -115,7 +115,7 @@ def sensor_of(names: Sequence[str]) -> Sensor:
         raise ConfigError(
             "no built-in sensor has these bands", where="encoder.sensor", found=", ".join(names), fix="Name the sensor."
         )
-    return (same + alike)[0]
+    return min(same or alike, key=lambda other: len(other.bands))
 
 
 def named_groups(name: str, of: Sensor, names: Sequence[str]) -> Groups:
