@@ -78,7 +78,7 @@ def test_reach_moves_cells_between_near_and_far(rho_min: float) -> None:
     totals = []
     for reach in (plan_reach(rho_min), 4 * plan_reach(rho_min)):
         plan = make_plan(24, 24, forces, 1, reach)
-        near = near_weights(plan.near_hats, plan.near_lo, plan.near_hi, plan.r, rho_min, np)
+        near = near_weights(plan.cells, plan.r, rho_min, np)
         totals.append(near.sum((1, 2)) + far_weights(plan).sum(1))
     assert totals[0][:, 1:] == pytest.approx(totals[1][:, 1:], rel=1e-11)
 

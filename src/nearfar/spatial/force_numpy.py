@@ -75,7 +75,7 @@ def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float)
     if close.any():  # objects apart have no pair of pixels there
         weights, diverges = _near(plan)
         if policy == "cutoff":
-            cut = near_weights(plan.near_hats, plan.near_lo, plan.near_hi, plan.r, rho_min, np)
+            cut = near_weights(plan.cells, plan.r, rho_min, np)
             weights = cut.reshape(weights.shape)
         result += close @ weights
         if policy == "inf":

@@ -33,6 +33,18 @@ class Block(NamedTuple):
     """[nodes, len(r)]"""
 
 
+class NearCells(NamedTuple):
+    """Cells near the origin, arrays or tensors; those that fill up a direction have no length."""
+
+    lo: Any
+    """[octant, near] where the ray enters, pixels"""
+    hi: Any
+    hats: Any
+    """[octant, near, 4, 3] the corners' hats as polynomials in rho"""
+    scale: Any
+    """[octant, near, 3, len(r)] hi^q / q of the moments"""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The operator for masks of sides up to n. Arrays over directions of the first octant [octant, ..].
@@ -46,11 +58,7 @@ class Plan:
     """displacements to the right [octant, 8 symmetries, 4 near + far]"""
     y: Ints
     """displacements upwards"""
-    near_lo: Floats
-    """[octant, near] where the ray enters a near cell, pixels"""
-    near_hi: Floats
-    near_hats: Floats
-    """[octant, near, 4, 3] polynomials of the corners' hats"""
+    cells: NearCells
     blocks: tuple[Block, ...]
     order: Ints
     """[directions] row of the [octant * 8] results that holds each direction"""
@@ -59,26 +67,28 @@ class Plan:
 
     @property
     def near(self) -> int:
-        return int(self.near_lo.shape[1])
+        return int(self.cells.lo.shape[1])
 
     def far_within(self, distance: int) -> int:
         """How many far points can hold mass if no displacement is longer than this (Chebyshev)."""
         return int(np.searchsorted(self.distance, distance, "right"))
 
 
-def near_weights(hats: Any, lo: Any, hi: Any, r: Any, rho_min: Any, xp: Any) -> Any:
+def _exponents(r: Any, xp: Any) -> Any:
+    """q = p + 1 of the moments int rho^p, p = 0 - r, 1 - r, 2 - r: [3, len(r)]; never quite 0."""
+    q = xp.stack([power - r for power in (1, 2, 3)])
+    return xp.where(xp.abs(q) < 1e-14, 1e-14, q)
+
+
+def near_weights(near: NearCells, r: Any, rho_min: Any, xp: Any) -> Any:
     """Weights of the near cells integrated from rho_min > 0: [.., octant, near, 4, len(r)] for rho_min [.., 1, 1].
 
-    `xp` is numpy or torch; differentiable in rho_min. int_lo^hi rho^p = hi^q L expm1(-q L) / (-q L) with q = p + 1 and
-    L = log(hi / lo), which is stable as q goes to 0.
+    `xp` is numpy or torch; differentiable in rho_min. int_lo^hi rho^p = hi^q / q (1 - (lo / hi)^q), q = p + 1, with the
+    bracket by expm1, so that q may go to 0.
     """
-    start = xp.minimum(xp.maximum(lo, rho_min), hi)
-    span = xp.log(hi / start)[..., None, None]
-    q = xp.stack([power - r for power in (1, 2, 3)])
-    x = -q * span
-    small = xp.abs(x) < 1e-12
-    ratio = xp.where(small, 1 + x / 2, xp.expm1(x) / xp.where(small, 1.0, x))
-    return hats @ (hi[..., None, None] ** q * span * ratio)
+    start = xp.minimum(xp.maximum(near.lo, rho_min), near.hi)
+    logs = xp.log(start / near.hi)[..., None, None]
+    return near.hats @ (-near.scale * xp.expm1(_exponents(r, xp) * logs))
 
 
 def near_weights_uncut(plan: Plan) -> tuple[Floats, NDArray[np.bool_]]:
@@ -87,16 +97,14 @@ def near_weights_uncut(plan: Plan) -> tuple[Floats, NDArray[np.bool_]]:
     In the cell at the origin the hats begin with the powers 0, 1, 1, 2 of rho (where their coefficients are not 0), so
     the corners diverge for r >= 1, 2, 2, 3.
     """
-    r, hi, lo = plan.r, plan.near_hi, plan.near_lo
-    first = (lo == 0)[..., None, None]
-    weights = near_weights(plan.near_hats, np.where(lo == 0, hi, lo), hi, r, 0.0, np)
-    q = np.arange(1, 4)[:, None] - r
-    with np.errstate(divide="ignore"):
-        moments = np.where(q > 0, hi[..., None, None] ** q / np.where(q > 0, q, 1), 0.0)
+    r, cells = plan.r, plan.cells
+    first = (cells.lo == 0)[..., None, None]
+    others = near_weights(cells._replace(lo=np.where(cells.lo == 0, cells.hi, cells.lo)), r, 0.0, np)
+    moments = np.where(_exponents(r, np) > 1e-14, cells.scale, 0.0)
     powers = np.array([0, 1, 1, 2])
     diverges = r >= powers[:, None] + 1
-    weights = np.where(first, np.where(diverges, 0.0, plan.near_hats @ moments), weights)
-    present = np.abs(plan.near_hats[..., np.arange(4), powers])[..., None] > 0
+    weights = np.where(first, np.where(diverges, 0.0, cells.hats @ moments), others)
+    present = np.abs(cells.hats[..., np.arange(4), powers])[..., None] > 0
     return weights, first & present & diverges
 
 
@@ -177,12 +185,14 @@ def make_plan(
     near = max(len(cells) for _, cells in rays)
     corners = np.full((len(rays), 4 * near, 2), [n, 0])  # padding points where there is never mass
     hats, lo, hi = np.zeros((len(rays), near, 4, 3)), np.ones((len(rays), near)), np.ones((len(rays), near))
-    for j, (_, cells) in enumerate(rays):
-        for i, cell in enumerate(cells):
+    for j, (_, row) in enumerate(rays):
+        for i, cell in enumerate(row):
             hats[j, i], lo[j, i], hi[j, i], corners[j, 4 * i : 4 * i + 4] = cell
     points = np.concatenate([corners, far], 1)
     x, y = _symmetries(points[..., 0], points[..., 1])
-    return Plan(n, forces, x, y, lo, hi, hats, blocks, _order(directions), distance.min(0))
+    q = _exponents(forces, np)
+    cells = NearCells(lo, hi, hats, hi[..., None, None] ** q / q)
+    return Plan(n, forces, x, y, cells, blocks, _order(directions), distance.min(0))
 
 
 def plan_size(displacement: int) -> int:

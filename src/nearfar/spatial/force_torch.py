@@ -13,7 +13,15 @@ from torch import Tensor
 
 from nearfar.errors import DataError
 from nearfar.spatial.force_options import ForceOptions
-from nearfar.spatial.force_plan import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
+from nearfar.spatial.force_plan import (
+    NearCells,
+    Plan,
+    make_plan,
+    near_weights,
+    near_weights_uncut,
+    plan_reach,
+    plan_size,
+)
 
 CHUNK = 4
 """Pairs at a time on a CPU, so that what is gathered stays in its cache."""
@@ -24,9 +32,7 @@ class _Buffers(NamedTuple):
 
     indices: Tensor
     blocks: list[tuple[int, Tensor, Tensor | None]]
-    hats: Tensor
-    lo: Tensor
-    hi: Tensor
+    cells: NearCells
     r: Tensor
     uncut: Tensor
     diverges: Tensor
@@ -61,9 +67,7 @@ def _buffers(plan: Plan, side: int, device: torch.device, dtype: torch.dtype) ->
     return _Buffers(
         indices=torch.as_tensor(indices).to(device),
         blocks=[(b.start, put(b.weights), None if b.expand is None else put(b.expand)) for b in plan.blocks],
-        hats=put(plan.near_hats),
-        lo=put(plan.near_lo),
-        hi=put(plan.near_hi),
+        cells=NearCells(*map(put, plan.cells)),
         r=put(plan.r),
         uncut=put(weights),
         diverges=put(diverges),
@@ -102,7 +106,7 @@ def _apply(plan: Plan, buffers: _Buffers, c: Tensor, rho_min: Tensor, options: F
     close = mass[..., :near]
     if options.policy == "cutoff":
         cut = rho_min[:, None, None].to(c.dtype)
-        weights = near_weights(buffers.hats, buffers.lo, buffers.hi, buffers.r, cut, torch).flatten(2, 3)
+        weights = near_weights(buffers.cells, buffers.r, cut, torch).flatten(2, 3)
     else:
         weights = buffers.uncut
     by_octant = mass.transpose(0, 1).reshape(octants, batch * 8, near + far)[..., near:]
