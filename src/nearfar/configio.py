@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
 import yaml
 
 from nearfar.config import MethodConfig, RunConfig
-from nearfar.configvalues import check_ranges, coerce, did_you_mean
+from nearfar.configvalues import check_ranges, coerce, nearest_key
 from nearfar.errors import ConfigError
 from nearfar.presets import METHODS, PRESETS, Preset
 
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 def _preset(name: str) -> Preset:
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}", fix=did_you_mean(name, PRESETS))
+        raise ConfigError(f"unknown preset {name!r}", fix=nearest_key(name, PRESETS))
     return PRESETS[name]
 
 
@@ -209,7 +209,7 @@ class TextValue(str):
 
 def _known(key: str, schema: Mapping[str, Any], where: str) -> None:
     if key not in schema:
-        raise ConfigError(f"unknown key {key!r}", where=where, fix=did_you_mean(key, schema))
+        raise ConfigError(f"unknown key {key!r}", where=where, fix=nearest_key(key, schema))
 
 
 def _merge(preset: str, settings: list[Setting]) -> RunConfig[Any]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def nearest_key(name: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the nearest one of its section, the same option elsewhere, else all there are."""
     names = list(known)
     section, _, option = name.rpartition(".")
     siblings = [other for other in names if other.rpartition(".")[0] == section] or names
-    near = difflib.get_close_matches(name, siblings, 1, 0.6)
-    near = near or [other for other in names if other.rpartition(".")[2] == option]
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(siblings)}."
+    elsewhere = [other for other in names if other.rpartition(".")[2] == option]
+    otherwise = f"Did you mean {elsewhere[0]!r}?" if elsewhere else f"Known: {', '.join(siblings)}."
+    return did_you_mean(name, siblings, otherwise, quote="'")
 
 
 def coerce(hint: Any, value: Any, key: str, where: str) -> Any:

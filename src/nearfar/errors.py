@@ -6,7 +6,9 @@ Every one is a `NearfarError`, prints as one short paragraph, and carries the ex
 
 from __future__ import annotations
 
-from typing import ClassVar
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar, overload
 
 
 class NearfarError(Exception):
@@ -83,3 +85,17 @@ class NonFiniteError(NearfarError):
 def missing_extra(what: str, package: str, extra: str) -> ConfigError:
     """The one line for an optional dependency that is not installed, e.g. `Parquet needs pyarrow: ...`."""
     return ConfigError(f"{what} needs {package}: pip install 'nearfar[{extra}]'")
+
+
+@overload
+def did_you_mean(name: object, known: Iterable[str], otherwise: str, *, quote: str = ..., most: int = ...) -> str: ...
+@overload
+def did_you_mean(
+    name: object, known: Iterable[str], otherwise: None = ..., *, quote: str = ..., most: int = ...
+) -> str | None: ...
+def did_you_mean(
+    name: object, known: Iterable[str], otherwise: str | None = None, *, quote: str = "", most: int = 1
+) -> str | None:
+    """The remedy for a name that does not exist: the nearest known one (`most`: up to so many), or `otherwise`."""
+    near = difflib.get_close_matches(str(name), list(known), most)
+    return f"Did you mean {' or '.join(f'{quote}{other}{quote}' for other in near)}?" if near else otherwise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.io import KEY, describe, load_encoder, save_encoder, write_atomically
 from nearfar.encoders.mode import evaluating
-from nearfar.errors import ConfigError, missing_extra
+from nearfar.errors import ConfigError, did_you_mean, missing_extra
 
 FORMATS = ("safetensors", "onnx")
 
@@ -28,8 +27,7 @@ def export(source: ImageEncoder | Path | str, to: str, path: Path | str) -> Path
     Raises ConfigError for another format or a missing extra, DataError for a damaged source.
     """
     if to not in FORMATS:
-        near = difflib.get_close_matches(to, FORMATS, n=1)
-        fix = f'Did you mean "{near[0]}"?' if near else None
+        fix = did_you_mean(to, FORMATS, quote='"')
         raise ConfigError("unknown format", where="to", found=f'"{to}"', expected=" or ".join(FORMATS), fix=fix)
     encoder = source if isinstance(source, ImageEncoder) else load_encoder(_encoder_file(Path(source)))
     if to == "safetensors":

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 from nearfar.report.summary import aligned
 
 Args = TypeVar("Args")
@@ -26,9 +25,8 @@ def parse(kind: type[Args], argv: Sequence[str], command: str, **options: Any) -
 def unknown(what: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not in `known`, with the nearest one as a suggestion."""
     names = list(known)
-    close = get_close_matches(name, names, 1)
-    hint = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
-    return ConfigError(f"unknown {what} '{name}'", fix=hint)
+    fix = did_you_mean(name, names, f"Known: {', '.join(names)}.", quote="'")
+    return ConfigError(f"unknown {what} '{name}'", fix=fix)
 
 
 def fresh_folder(path: Path, flag: str) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearfar.config import EncoderConfig, MethodConfig, RunConfig, ViewsConfig
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 from nearfar.presets import METHODS, PRESETS
 
 if TYPE_CHECKING:
@@ -100,6 +99,5 @@ def _require_known(name: str, known: Iterable[str], kind: str) -> None:
     known = list(known)
     if name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1)
-    fix = f'Did you mean "{near[0]}"?' if near else f"There are: {', '.join(known)}."
+    fix = did_you_mean(name, known, f"There are: {', '.join(known)}.", quote='"')
     raise ConfigError(f'there is no {kind} "{name}"', fix=fix)
