@@ -7,7 +7,6 @@ All take cosines (or what they are made of) and return (r, s) of the same shape.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nearfar.errors import ConfigError, ShapeError
+from nearfar.errors import ConfigError, ShapeError, did_you_mean
 
 Evidence = tuple[Tensor, Tensor]
 """(r, s): evidence for and against, each >= 0"""
@@ -121,6 +120,5 @@ def evidence_function(name: str) -> Callable[..., Any]:
     """The evidence function of that name; ConfigError with the nearest name for an unknown one."""
     if name in EVIDENCE:
         return EVIDENCE[name]
-    close = difflib.get_close_matches(name, EVIDENCE, n=1)
-    fix = f"Did you mean {close[0]}?" if close else None
+    fix = did_you_mean(name, EVIDENCE)
     raise ConfigError(f"no evidence function {name!r}", expected=", ".join(EVIDENCE), fix=fix)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, get_args
 
 from typing import Literal  # isort: skip
 
-from nearfar.errors import ConfigError, ShapeError
+from nearfar.errors import ConfigError, ShapeError, did_you_mean
 
 Policy = Literal["auto", "cutoff", "drop", "inf"]
 Normalization = Literal["none", "row_max", "global_max", "scale", "mass", "log"]
@@ -28,8 +27,7 @@ LARGEST_SINGLE = 8.0
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value in choices:
         return
-    close = difflib.get_close_matches(str(value), choices, n=1)
-    fix = f"Did you mean {close[0]!r}?" if close else None
+    fix = did_you_mean(value, choices, quote="'")
     raise ConfigError(f"unknown {name}", found=repr(value), expected=" or ".join(choices), fix=fix)
 
 

@@ -8,7 +8,6 @@ standard deviation], in digital numbers), `scale`, `offset` and `nodata`.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 from nearfar.spatial.yamltext import mapping, number, only, pair, parse_yaml, text, texts
 
 _EXTENSION = re.compile(r"\.(tiff?|jp2|png|jpe?g|npy|img|vrt)$", re.IGNORECASE)
@@ -101,8 +100,7 @@ class Sensor:
         found = self.find(name)
         if found is None:
             known = [*self.names, *(alias for band in self.bands for alias in band.aliases)]
-            near = difflib.get_close_matches(str(name), known, 1)
-            fix = f"Did you mean {near[0]}?" if near else None
+            fix = did_you_mean(name, known)
             what = f"{self.name} has no band {name!r}"
             raise ConfigError(what, where="band", expected=", ".join(self.names), fix=fix)
         return found
@@ -148,8 +146,7 @@ def sensor(name: str | Path) -> Sensor:
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> ConfigError:
     """The error for a name that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(name, known, 1)
-    fix = f"Did you mean {near[0]}?" if near else None
+    fix = did_you_mean(name, known)
     return ConfigError(f"unknown {kind} {name!r}", where=kind, expected=", ".join(known), fix=fix)
 
 
@@ -231,8 +228,7 @@ def _check_names(sensor: Sensor) -> None:
 
 def _known(band: str, names: Sequence[str], where: str) -> None:
     if band not in names:
-        near = difflib.get_close_matches(band, names, 1)
-        fix = f"Did you mean {near[0]}?" if near else None
+        fix = did_you_mean(band, names)
         raise ConfigError(f"there is no band {band!r}", where=where, expected=", ".join(names), fix=fix)
 
 

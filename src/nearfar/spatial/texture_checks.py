@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
 from typing import Any
 
 import numpy as np
 
-from nearfar.errors import ConfigError, DataError, ShapeError
+from nearfar.errors import ConfigError, DataError, ShapeError, did_you_mean
 from nearfar.spatial.texture_plan import METHODS, code_count, code_dtype
 
 BACKENDS = ("auto", "numpy", "numba", "torch")
@@ -31,8 +30,7 @@ def check_parameters(points: object, radius: object, method: object, backend: ob
     check_blur(blur, where)
     for name, value, allowed in (("method", method, METHODS), ("backend", backend, BACKENDS)):
         if value not in allowed:
-            near = difflib.get_close_matches(str(value), allowed, 1)
-            fix = f"Did you mean {near[0]!r}?" if near else None
+            fix = did_you_mean(value, allowed, quote="'")
             raise ConfigError(f"{name} {value!r} is unknown", where=where, expected=", ".join(allowed), fix=fix)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,8 +38,7 @@ def only(tree: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
     """ConfigError, with the nearest known key, for an unknown one. `prefix` leads to the keys ("bands.B01.")."""
     for key in tree:
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            fix = f"Did you mean {near[0]}?" if near else None
+            fix = did_you_mean(key, known)
             raise ConfigError("unknown key", where=f"{prefix}{key}", expected=", ".join(known), fix=fix)
 
 
