@@ -14,7 +14,6 @@ Needs rasterio: `pip install 'nearfar[geo]'`.
 
 from __future__ import annotations
 
-import difflib
 import re
 import shutil
 import warnings
@@ -29,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.data.geogrid import Axis, Grid, interpolate
-from nearfar.errors import ConfigError, DataError, NearfarError, ShapeError, missing_extra
+from nearfar.errors import ConfigError, DataError, NearfarError, ShapeError, did_you_mean, missing_extra
 
 Array = NDArray[Any]
 _NAME = re.compile(r"(?:^|[^A-Za-z0-9])(B\d{1,2}A?)$", re.IGNORECASE)
@@ -217,12 +216,11 @@ def _pick(places: Mapping[str, object], wanted: str, source: object) -> str:
     name = band_name(wanted)
     if name in places:
         return name
-    near = difflib.get_close_matches(name, places, 1)
     raise DataError(
         f"The scene has no band {wanted}",
         where=source if isinstance(source, (str, Path)) else None,
         found=", ".join(places),
-        fix=f"Did you mean {near[0]}?" if near else None,
+        fix=did_you_mean(name, places),
     )
 
 

@@ -6,7 +6,6 @@ windows of them as samples.
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from nearfar.data.dataset import Record
 from nearfar.data.optics import first_readable
 from nearfar.data.readers.base import Problem, Reader, Scan, root_of
 from nearfar.data.sample import Channels
-from nearfar.errors import ConfigError, DataError, ShapeError
+from nearfar.errors import ConfigError, DataError, ShapeError, did_you_mean
 
 IGNORED = 255
 """target of a pixel that does not count"""
@@ -104,9 +103,8 @@ class SceneSet:
     def of_split(self, split: str) -> tuple[LabelledScene, ...]:
         """The scenes of train, val or test. Raises ConfigError for another name, DataError where there is none."""
         if split not in ("train", "val", "test"):
-            near = difflib.get_close_matches(split, ("train", "val", "test"), 1)
-            hint = f"Did you mean {near[0]}?" if near else None
-            raise ConfigError(f"unknown split {split!r}", expected="train | val | test", fix=hint)
+            fix = did_you_mean(split, ("train", "val", "test"))
+            raise ConfigError(f"unknown split {split!r}", expected="train | val | test", fix=fix)
         chosen = tuple(scene for scene in self.scenes if scene.split == split)
         if not chosen:
             where = self.scenes[0].record.paths[0].parent if self.scenes else None

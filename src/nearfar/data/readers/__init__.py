@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from pathlib import Path
 
 from nearfar.data.readers.base import Problem, Reader, Scan
-from nearfar.errors import ConfigError, DataError
+from nearfar.errors import ConfigError, DataError, did_you_mean
 
 __all__ = ["READERS", "Problem", "Reader", "Scan", "find_reader"]
 
@@ -33,8 +32,7 @@ def find_reader(name: str, root: Path) -> Reader:
     """
     if name != "auto":
         if name not in READERS:
-            close = difflib.get_close_matches(name, READERS, 1)
-            hint = f"Did you mean {close[0]}?" if close else None
+            hint = did_you_mean(name, READERS)
             raise ConfigError(
                 f"unknown data format {name!r}", where="data.format", expected=" | ".join(("auto", *READERS)), fix=hint
             )

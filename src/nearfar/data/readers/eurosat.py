@@ -6,7 +6,6 @@ B12, B8A (not B8A after B08). The spatial split is by longitude, 60/20/20, as to
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -21,7 +20,7 @@ from nearfar.data.geotiff import rasterio, reading
 from nearfar.data.optics import Optics, first_readable
 from nearfar.data.patches import PatchDataset, read_patch
 from nearfar.data.readers.base import Problem, Reader, Scan, no_images, root_of, subfolders
-from nearfar.errors import ConfigError, DataError
+from nearfar.errors import ConfigError, DataError, did_you_mean
 from nearfar.spatial.bands import band_order
 
 SENSOR = "sentinel2_l1c"
@@ -48,8 +47,7 @@ class EuroSAT(Reader):
     def scan(self, config: DataConfig) -> Scan:
         root = root_of(config)
         if config.protocol not in ("official", "spatial"):
-            near = difflib.get_close_matches(config.protocol, ("official", "spatial"), 1)
-            fix = f"Did you mean {near[0]}?" if near else None
+            fix = did_you_mean(config.protocol, ("official", "spatial"))
             what = "unknown protocol"
             raise ConfigError(
                 what, where="data.protocol", found=config.protocol, expected="official | spatial", fix=fix

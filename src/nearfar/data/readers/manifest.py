@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from pathlib import Path
 
 from nearfar.config import DataConfig
@@ -11,7 +10,7 @@ from nearfar.data.dataset import Record
 from nearfar.data.readers.base import SPLITS, Problem, Reader, Scan, root_of
 from nearfar.data.synthetic import tiny
 from nearfar.data.tables import Row, class_names, need_columns, read_table
-from nearfar.errors import DataError
+from nearfar.errors import DataError, did_you_mean
 
 NAMES = ("manifest.csv", "manifest.jsonl")
 RESERVED = ("path", "label", "split", "group", "mask", "id", "true_label")
@@ -102,8 +101,7 @@ def _record(found: Scan, where: str, folder: Path, row: dict[str, str], columns:
 
     split = row.get("split", "")
     if split and split not in SPLITS:
-        close = difflib.get_close_matches(split, SPLITS, 1)
-        report(f"unknown split {split!r}", f"Did you mean {close[0]}?" if close else "Use train, val or test.")
+        report(f"unknown split {split!r}", did_you_mean(split, SPLITS, "Use train, val or test."))
     return Record(
         id=row.get("id") or row.get(columns[0], ""),
         paths=tuple(path_in(column) for column in columns),

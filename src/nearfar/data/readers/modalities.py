@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from nearfar.data.readers.base import (
 )
 from nearfar.data.synthetic import tiny
 from nearfar.data.tables import class_names, need_columns, read_table
-from nearfar.errors import DataError
+from nearfar.errors import DataError, did_you_mean
 
 KNOWN = ("rgb", "gray", "nir", "swir", "ir", "infrared", "thermal", "depth", "normals", "lidar", "sar", "uv")
 """names by which modalities are recognised, in the order in which their channels are stacked; others follow by name"""
@@ -116,12 +115,11 @@ def _folders(config: DataConfig, root: Path) -> list[Path]:
     names = [p.name for p in candidates]
     for name in config.modalities:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
             raise DataError(
                 f"there is no modality {name!r}",
                 where=root,
                 found=", ".join(names) or "no folder with images",
-                fix=f"Did you mean {close[0]}?" if close else "Check --data.modalities.",
+                fix=did_you_mean(name, names, "Check --data.modalities."),
             )
     return [root / name for name in config.modalities]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from nearfar.data.pairing import no_pairs, pair_scan
 from nearfar.data.pairs import PairRecord, Region
 from nearfar.data.readers.base import SPLITS, Problem, Reader, Scan, root_of
 from nearfar.data.regions import Runs
-from nearfar.errors import DataError
+from nearfar.errors import DataError, did_you_mean
 
 NAME, PREDICATES = "pairs.jsonl", "predicates.txt"
 SHAPES = ("mask", "rle", "polygon", "box")
@@ -109,8 +108,8 @@ def _record(found: Scan, where: str, folder: Path, line: int, row: Mapping[str, 
     def class_of(key: str) -> int:
         name = str(row.get(key) or "")
         if name and name not in found.classes:
-            close = difflib.get_close_matches(name, found.classes, 1)
-            report(f"unknown {key} {name!r}", f"Did you mean {close[0]!r}?" if close else f"Add it to {PREDICATES}.")
+            fix = did_you_mean(name, found.classes, f"Add it to {PREDICATES}.", quote="'")
+            report(f"unknown {key} {name!r}", fix)
         return found.classes.index(name) if name in found.classes else -1
 
     before = len(found.problems)
