@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -17,7 +16,7 @@ from nearfar.encoders.crop_cnn import CropCNN
 from nearfar.encoders.mode import evaluating
 from nearfar.encoders.nano import NanoCNN, nano_vit
 from nearfar.encoders.weights import load_weights
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, did_you_mean
 
 BUILT_IN = ("nano_cnn", "nano_vit", "crop_cnn")
 
@@ -57,8 +56,7 @@ def _construct(name: str, channels: int, size: int, options: dict[str, Any]) -> 
 
 
 def _unknown(name: str) -> ConfigError:
-    near = difflib.get_close_matches(name, [*BUILT_IN, *timm.list_models()], n=3)
-    fix = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all."
+    fix = did_you_mean(name, [*BUILT_IN, *timm.list_models()], "timm.list_models() names them all.", most=3)
     return ConfigError(f'there is no encoder "{name}"', where="encoder.name", fix=fix)
 
 

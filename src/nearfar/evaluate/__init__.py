@@ -6,12 +6,11 @@ A task is a file with pure functions on arrays and one function `(run, config, d
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from nearfar.errors import ConfigError, NearfarError
+from nearfar.errors import ConfigError, NearfarError, did_you_mean
 
 if TYPE_CHECKING:
     from nearfar.config import EvalConfig
@@ -70,8 +69,7 @@ def evaluate(run: Run, config: EvalConfig | None = None, dataset: SampleDataset 
 
 def _check(name: str) -> None:
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        fix = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(TASKS)}."
+        fix = did_you_mean(name, TASKS, f"Known: {', '.join(TASKS)}.", quote="'")
         raise ConfigError(f"unknown evaluation task '{name}'", where="eval.tasks", fix=fix)
 
 

@@ -7,7 +7,6 @@ may be run on blocks of rows.
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nearfar import parallel
-from nearfar.errors import ConfigError, ShapeError
+from nearfar.errors import ConfigError, ShapeError, did_you_mean
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
@@ -136,8 +135,7 @@ def inverse(temperature: float) -> float:
 def one_of(name: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a value that is not allowed, with the nearest one that is."""
     if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, 1)
-        fix = f"Did you mean {near[0]!r}?" if near else None
+        fix = did_you_mean(value, allowed, quote="'")
         raise ConfigError(f"unknown {name}", found=repr(value), expected=" or ".join(map(repr, allowed)), fix=fix)
 
 

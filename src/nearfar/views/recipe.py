@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from nearfar.config import ViewsConfig
 from nearfar.data.sample import Channels
-from nearfar.errors import ConfigError, DataError, ShapeError
+from nearfar.errors import ConfigError, DataError, ShapeError, did_you_mean
 from nearfar.views import geometric, legacy, photometric, thermal
 from nearfar.views.random import chance, derive, uniform
 from nearfar.views.seasonal import Shot, seasonal_views
@@ -215,8 +214,7 @@ def sample_seeds(sample: Mapping[str, Any], image: Tensor) -> Tensor:
 def _check(config: ViewsConfig, channels: Channels, size: int) -> None:
     recipes = get_args(get_type_hints(ViewsConfig)["recipe"])
     if config.recipe not in recipes:
-        near = difflib.get_close_matches(str(config.recipe), recipes, 1)
-        fix = f"Did you mean {near[0]!r}?" if near else None
+        fix = did_you_mean(config.recipe, recipes, quote="'")
         raise ConfigError(
             "Unknown recipe", where="views.recipe", found=repr(config.recipe), expected=", ".join(recipes), fix=fix
         )
