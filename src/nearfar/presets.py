@@ -5,6 +5,7 @@ A new method needs one file in `methods/`, one `MethodSpec` and one preset here,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ METHODS: dict[str, MethodSpec] = {
     "moco": MethodSpec("nearfar.methods.moco:MoCo", "two views, a queue of keys and a momentum teacher"),
     "saco": MethodSpec("nearfar.methods.saco:SACo", "band groups and textures of one place over time, against others"),
     "seco": MethodSpec("nearfar.methods.seco:SeCo", "heads invariant to season, to colour, to both; change-aware"),
+    "csip": MethodSpec("nearfar.methods.csip:CSIP", "pictures of two objects against the force banners of their masks"),
     "patches": MethodSpec(
         "nearfar.methods.patches:Patches", "places of normal images against other places and synthetic defects"
     ),
@@ -54,6 +56,12 @@ _SACO: dict[str, Any] = {
     "data.dates": 2,
     "method.positives": "both",
     "method.group_loss": "attract",
+}
+
+_CSIP: dict[str, Any] = {
+    "views.recipe": "pairs",
+    "views.count": 1,
+    "views.erase": 0.0,
 }
 
 PRESETS: dict[str, Preset] = {
@@ -113,6 +121,37 @@ PRESETS: dict[str, Preset] = {
         "seco",
         "CACo: SeCo with the other period as a negative, where a place changed also its own",
         {**_SEASONS, "encoder.groups": "natural", "views.count": 8, "data.dates": 0, "method.negatives": "caco"},
+    ),
+    "csip": Preset(
+        "csip", "C-SIP: image and masks against force banners", {**_CSIP, "data.modalities": ("rgb", "masks")}
+    ),
+    "csip_reference": Preset(
+        "csip",
+        "C-SIP with the settings of its published code",
+        {
+            **_CSIP,
+            "views.strength": 0.0,
+            "views.flip_horizontal": 0.0,
+            "data.size": 224,
+            "encoder.name": "crop_cnn",
+            "encoder.size": 224,
+            "method.temperature": math.exp(-0.07),
+            "method.learn_temperature": False,
+            "method.cosine": False,
+            "method.label_smoothing": 0.2,
+            "method.false_negatives": "none",
+            "method.same_image": "contrast",
+            "method.rows": 101,
+            "method.banner_encoder": "published",
+            "method.projection": (256,),
+            "method.head_norm": "none",
+            "train.batch_size": 256,
+            "train.epochs": 10,
+            "train.lr": 3e-5,
+            "train.lr_floor": 1.0,
+            "train.warmup": 0.0,
+            "train.weight_decay": 0.0,
+        },
     ),
     "patches": Preset(
         "patches",

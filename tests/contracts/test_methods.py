@@ -19,8 +19,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "saco": {"queue": 32, "momentum": 0.9, "positives": "same_date", "group_loss": "none"},
     "seco": {"queue": 32, "momentum": 0.9},
     "patches": {"grid": 8},
+    "csip": {"rows": 5, "directions": 36, "banner_width": 8, "temperature": 0.1},
 }
-VIEWS = {"seco": ViewsConfig(recipe="seasonal", count=4, strength=0.2, erase=0.0)}
+VIEWS = {
+    "seco": ViewsConfig(recipe="seasonal", count=4, strength=0.2, erase=0.0),
+    "csip": ViewsConfig(recipe="pairs", count=1, strength=0.2, erase=0.0),
+}
+NEEDED = ("image", "label", "masks")
+"""what some method cannot do without"""
 ENCODER = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 LABELLED = [name for name in METHODS if load_method_class(name).needs_labels]
 
@@ -36,13 +42,21 @@ def make(name: str, seed: int = 0) -> Method:
 
 
 def toy(step: int = 0, count: int = 24) -> Batch:
-    """Three classes that differ in where they are bright, each image with a texture of its own; views by `step`."""
+    """Three classes that differ in where they are bright, each image with a texture of its own; views by `step`.
+
+    The bright stripe and a dark box, which lies elsewhere in every image, are the two objects of a pair.
+    """
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(count) % 3
+    labels, masks = torch.arange(count) % 3, torch.zeros(count, 2, 16, 16)
     image = 0.5 * torch.rand(count, 3, 4, 4, generator=generator).repeat(1, 1, 4, 4)
     for i, label in enumerate(labels.tolist()):
         image[i, label, :, 4 * label : 4 * label + 6] += 0.5
-    return {"image": image, "label": labels, "index": torch.arange(count), "seed": torch.arange(count) + 1000 * step}
+        masks[i, 0, :, 4 * label : 4 * label + 6] = 1
+        box = (slice(4 * (i % 4), 4 * (i % 4) + 4), slice(4 * (i // 4 % 4), 4 * (i // 4 % 4) + 4))
+        image[i, :, *box] = 0
+        masks[i, 1, *box] = 1
+    ids = torch.arange(count)
+    return {"image": image, "masks": masks, "label": labels, "index": ids, "seed": ids + 1000 * step}
 
 
 def train(method: Method, steps: int, lr: float = 0.003, first: int = 0) -> list[float]:
@@ -150,8 +164,8 @@ def test_a_method_without_labels_does_not_look_at_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_of_another_origin_needs_only_images(name: str) -> None:
-    batch = {key: value for key, value in toy().items() if key in ("image", "label")}
+def test_a_batch_of_another_origin_needs_only_images_and_masks(name: str) -> None:
+    batch = {key: value for key, value in toy().items() if key in NEEDED}
     assert make(name).step(batch).loss.isfinite()
 
 
