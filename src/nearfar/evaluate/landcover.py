@@ -73,7 +73,8 @@ def landcover_task(run: Run, config: EvalConfig, dataset: SampleDataset | None =
         set_statistics(encoder, *(parts["train"].choice.of(x[:, None, None])[:, 0, 0] for x in (mean, std)))
     made = _fit(encoder, parts, config)
     _keep(run, config, encoder, parts["train"], made)
-    classifier = PatchClassifier(encoder, made.weight, made.bias, config.landcover_mode == "histogram")
+    weight, bias = (x.to(encoder.mean.device) for x in (made.weight, made.bias))
+    classifier = PatchClassifier(encoder, weight, bias, config.landcover_mode == "histogram")
     predicted = predict_patches(classifier, parts["test"])
     save_arrays(run.arrays / "landcover.npz", **_arrays(parts["test"], predicted))
     options: dict[str, Any] = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": config.seed}

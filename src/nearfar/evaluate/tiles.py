@@ -92,7 +92,7 @@ class Tiles:
         made = self._make(fresh) if fresh else {}
         items = [self._kept.get(i) or made[i] for i in indices]
         levels = zip(*(maps for maps, _ in items), strict=True)
-        maps = [torch.stack(level).to(device).float() for level in levels]
+        maps = [torch.stack([m.to(device).float() for m in level]) for level in levels]
         return maps, torch.stack([target for _, target in items]).to(device)
 
     def passes(self, size: int) -> Iterator[tuple[Pyramid, Tensor]]:
