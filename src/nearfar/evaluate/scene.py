@@ -147,9 +147,13 @@ def predict_scene(
         tuple(maps.counts.tolist()),
         shape[0] * shape[1] - int(maps.counts.sum()),
         metres_a_pixel(readers[0].grid) if crs is not None else None,
-        readers[0].plan.substituted,
+        _substituted(readers),
         probabilities,
     )
+
+
+def _substituted(readers: Sequence[SceneReader]) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys(pair for reader in readers for pair in reader.plan.substituted))
 
 
 def _paths(scene: Path | Sequence[Path]) -> list[Path]:
@@ -241,7 +245,7 @@ def _open(
 ) -> _Maps:
     grid, classes = readers[0].grid, list(predictor.classes)
     tags = {"TASK": predictor.task, "CLASSES": json.dumps(classes), "SOURCE": ", ".join(r.name for r in readers)}
-    swapped = readers[0].plan.substituted
+    swapped = _substituted(readers)
     if swapped:
         tags["SUBSTITUTED_BANDS"] = ", ".join(f"{wanted}={used}" for wanted, used in swapped)
     file = stack.enter_context(writing(target, profile(grid, 1, "uint8", NODATA, "deflate")))
