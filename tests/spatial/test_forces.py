@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,16 @@ def test_leading_sizes_broadcast_and_dtypes_stay() -> None:
     assert single.dtype == np.float32 and single == pytest.approx(banner[0, 0], abs=2e-6)
     assert force_banner(a.astype("f4"), b.astype("f4"), [-20.0, 20.0], 16).dtype == np.float64
     assert np.array_equal(force_banner(a.astype(np.uint8), b.astype(int), [-1.0, 2.0], 16), banner[0, 0])
+
+
+def test_working_memory_is_not_shared() -> None:
+    """Results stay when another is computed, in this thread or in others."""
+    pairs = [blobs(seed, size) for seed, size in enumerate((24, 12, 30, 18))] * 3
+    serial = [force_banner(a, b, [-1.0, 0.5, 2.0], 24, normalize="none") for a, b in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        threads = list(pool.map(lambda pair: force_banner(*pair, [-1.0, 0.5, 2.0], 24, normalize="none"), pairs))
+    for one, other, again in zip(serial, threads, serial[4:] + serial[:4], strict=True):
+        assert np.array_equal(one, other) and np.array_equal(one, again)
 
 
 def test_histogram_is_one_row() -> None:

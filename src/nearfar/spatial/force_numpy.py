@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -49,38 +51,65 @@ def _indices(plan: Plan) -> NDArray[np.intp]:
     return np.asarray((plan.y + plan.n) * (2 * plan.n + 1) + plan.x + plan.n, np.intp)
 
 
-def _table(correlation: Correlation, n: int) -> Array:
-    """The counts, flattened, in a table of 2 n + 1 squared with the origin in its middle."""
-    (counts, up, right), table = correlation, np.zeros((2 * n + 1, 2 * n + 1))
+class _Scratch(threading.local):
+    """Working memory kept between calls: fresh pages cost more than the arithmetic on some systems."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Array] = {}
+
+    def __call__(self, name: str, *shape: int) -> Array:
+        """An array of this shape, with anything in it, valid until the name is asked for again in this thread."""
+        size = math.prod(shape)
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = np.empty(size)
+        return self._buffers[name][:size].reshape(shape)
+
+
+_scratch = _Scratch()
+
+
+def _masses(plan: Plan, correlation: Correlation, count: int) -> Array:
+    """The mass at the first `count` points of every direction: [octant, 8, count]."""
+    (counts, up, right), n = correlation, plan.n
+    table = _scratch("table", 2 * n + 1, 2 * n + 1)
+    table.fill(0)
     table[n - up : n - up + counts.shape[0], n - right : n - right + counts.shape[1]] = counts
-    return table.ravel()
+    mass = _scratch("mass", *plan.x.shape[:2], count)
+    return table.ravel().take(_indices(plan)[..., :count], mode="clip", out=mass)
 
 
-def _far_forces(plan: Plan, mass: Array) -> Array:
-    """What the masses at the first far points [octant, 8, ..] add: [octant, 8, r]."""
-    result = np.zeros((*mass.shape[:2], plan.r.size))
+def _far_forces(plan: Plan, mass: Array, result: Array) -> None:
+    """Write into `result` [octant, 8, r] what the masses at the first far points [octant, 8, ..] add up to."""
+    result.fill(0)
     for start, weights, expand in plan.blocks:
         part = mass[..., start : start + weights.shape[1]]
-        if part.any():
-            share = part @ weights[:, : part.shape[-1]]
-            result += share if expand is None else (share.reshape(-1, len(expand)) @ expand).reshape(result.shape)
-    return result
+        if not part.any():
+            continue
+        share = _scratch("share", *mass.shape[:2], weights.shape[-1])
+        np.matmul(part, weights[:, : part.shape[-1]], out=share)
+        if expand is not None:
+            nodes, share = share.reshape(-1, len(expand)), _scratch("expanded", *result.shape)
+            np.matmul(nodes, expand, out=share.reshape(-1, plan.r.size))
+        result += share
 
 
 def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float) -> Array:
-    """[len(r), directions] of one pair."""
-    near, far = 4 * plan.near, plan.far_within(correlation.longest)
-    mass = _table(correlation, plan.n).take(_indices(plan)[..., : near + far], mode="clip")
-    result, close = _far_forces(plan, mass[..., near:]), mass[..., :near]
+    """[len(r), directions] of one pair, in working memory."""
+    near = 4 * plan.near
+    mass = _masses(plan, correlation, near + plan.far_within(correlation.longest))
+    result = _scratch("result", *plan.x.shape[:2], plan.r.size)
+    _far_forces(plan, mass[..., near:], result)
+    close = mass[..., :near]
     if close.any():  # objects apart have no pair of pixels there
         weights, diverges = _near(plan)
         if policy == "cutoff":
             cut = near_weights(plan.cells, plan.r, rho_min, np)
             weights = cut.reshape(weights.shape)
-        result += close @ weights
+        result += np.matmul(close, weights, out=_scratch("expanded", *result.shape))
         if policy == "inf":
             result[close @ diverges > 0] = np.inf
-    return np.asarray(result.reshape(-1, plan.r.size)[plan.order].T)
+    ordered = _scratch("ordered", len(plan.order), plan.r.size)
+    return result.reshape(-1, plan.r.size).take(plan.order, axis=0, mode="clip", out=ordered).T
 
 
 def _one_pair(a: Array, b: Array, rho_min: float, options: ForceOptions) -> Array:

@@ -82,8 +82,9 @@ def _is_crisp(a: Tensor, b: Tensor) -> bool:
 def _correlate(a: Tensor, b: Tensor, side: int, dtype: torch.dtype) -> Tensor:
     """C[d] = sum_p a(p + d) b(p) with d = (rows down, columns right) wrapped round: [B, side * side]."""
     crisp = _is_crisp(a, b)
-    # Single precision rounds counts right up to 256 pixels; grey masks need double next to the origin.
-    working = torch.float32 if crisp and dtype == torch.float32 and side <= 512 else torch.float64
+    # Single precision rounds counts right up to 256 pixels; grey masks and exact gradients need double.
+    rounds = crisp and side <= 512 and not (dtype == torch.float64 and (a.requires_grad or b.requires_grad))
+    working = torch.float32 if rounds else torch.float64
     a, b = a.to(working), b.to(working)
     size = (side, side)
     c = torch.fft.irfft2(torch.fft.rfft2(a, size) * torch.fft.rfft2(b, size).conj(), size)
