@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nearfar.data.questions import NAME, write_questions
+from nearfar.data.synthetic.relations_questions import ask
 from nearfar.data.synthetic.relations_rules import FITS, PREDICATES
 from nearfar.data.synthetic.relations_scene import Scene, compose, render
 from nearfar.errors import ConfigError
@@ -57,7 +59,8 @@ def generate(root: Path, *, n: int = 1500, seed: int = 0, size: int = SIZE) -> P
     `images/ID.png`; `masks/ID.png`, a label image of what is seen of each thing; `pairs.jsonl` and `predicates.txt`,
     which the reader `pairs` reads: one to four ordered pairs a scene, each word about equally often. Scenes are split
     70 / 10 / 20. `truth/pairs.jsonl` has for every pair all `relations` that fit, and `weights`, the chance of each to
-    become the label: no method can be right more often than the mean largest weight.
+    become the label: no method can be right more often than the mean largest weight. `questions.jsonl` asks about the
+    same pairs (`nearfar.data.questions`).
 
     The same arguments give the same bytes. The folder appears whole or not at all. Raises ConfigError.
     """
@@ -137,6 +140,7 @@ def _write(root: Path, n: int, size: int, seed: int) -> None:
         {"id": p.id, "relations": p.right, "weights": {w: round(x, 4) for w, x in p.weights.items()}} for p in pairs
     )
     _lines(root / "truth/pairs.jsonl", truth)
+    write_questions(root / NAME, ask(pairs, np.random.default_rng([seed, 4])))
 
 
 def _row(pair: Pair) -> dict[str, Any]:

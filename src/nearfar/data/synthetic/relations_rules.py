@@ -75,7 +75,7 @@ def _directions(subject: Placed, target: Placed) -> dict[str, float]:
     raw = {word: float(np.clip((55 - _turn(angle, axis)) / 20, 0, 1)) for word, axis in _AXES.items()}
     total = sum(raw.values())
     size = np.sqrt((subject.area * target.area) ** 0.5)
-    near = float(np.clip(0.9 - (gap - 1) / (0.3 * size), 0, 1))
+    near = float(np.clip(0.95 - (gap - 1) / (0.25 * size), 0, 1))
     touching = float(np.clip((3.0 - gap) / 1.5, 0, 1))
     found: dict[str, float] = {}
     for word, weight in ((word, weight / total) for word, weight in raw.items() if weight > 0):
@@ -92,8 +92,7 @@ def _angle(subject: Placed, target: Placed) -> Floats:
     facing = distance <= distance.min() + 0.25 * np.sqrt(subject.area)
     back = target.nearest[:, rows[facing], columns[facing]]
     steps = np.stack([columns[facing] - back[1], rows[facing] - back[0]], 1).mean(0)
-    total = _unit(steps) + _unit(subject.centre - target.centre)
-    return _unit(total)
+    return _unit(1.5 * _unit(steps) + _unit(subject.centre - target.centre))
 
 
 def _turn(direction: Floats, axis: tuple[int, int]) -> float:

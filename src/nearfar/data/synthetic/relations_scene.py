@@ -22,9 +22,9 @@ from nearfar.data.synthetic.relations_shapes import (
 )
 
 _WAYS = ("beside", "touching", "inside", "overlapping")
-_SHARES = (0.28, 0.12, 0.48, 0.12)
+_SHARES = (0.2, 0.09, 0.36, 0.35)
 _TRIES = 30
-_SEEN = 0.4  # least visible share of a thing
+_HIDDEN = 0.5  # largest hidden share of the smaller of two things
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ def _add(
     if way == "inside":
         thing, mask = _within(rng, thing, target, size)
     elif way == "overlapping":
-        reach = (thing.radius + np.sqrt(target.area) / 2) * rng.uniform(0.15, 0.9)
+        reach = (thing.radius + np.sqrt(target.area) / 2) * rng.uniform(0.1, 0.75)
         angle = rng.uniform(0, 2 * np.pi)
         column, row = target.centre + reach * np.array([np.cos(angle), np.sin(angle)])
         mask = outline(thing, float(column), float(row), size)
     else:
         mask = _against(rng, thing, target, size, touching=way == "touching")
     position = anchor + int(rng.integers(2)) if way == "overlapping" else len(things)
-    return (position, thing, mask) if _fits(mask, placed, anchor, position) else None
+    return (position, thing, mask) if _fits(mask, placed, anchor) else None
 
 
 def _within(rng: np.random.Generator, thing: Thing, target: Placed, size: int) -> tuple[Thing, Bools]:
@@ -117,7 +117,7 @@ def _against(rng: np.random.Generator, thing: Thing, target: Placed, size: int, 
     half = 0.5 * (columns.max() - columns.min() + 1) + (0 if touching else 0.8 * thing.radius)
     column = 0.5 * (columns.min() + columns.max() + 1) + rng.uniform(-0.85, 0.85) * half
     start = np.rot90(outline(thing, *_turned(column, size / 2, quarter, size), size), quarter)
-    gap = 0 if touching else int(np.exp(rng.uniform(0, np.log(0.3 * size))))
+    gap = 0 if touching else int(np.exp(rng.uniform(0, np.log(0.16 * size))))
     return np.rot90(_drop(start, goal, gap), -quarter)
 
 
@@ -146,7 +146,7 @@ def _drop(mask: Bools, goal: Bools, gap: int) -> Bools:
     return moved
 
 
-def _fits(mask: Bools, placed: list[Placed], anchor: int, position: int) -> bool:
+def _fits(mask: Bools, placed: list[Placed], anchor: int) -> bool:
     """Whole in the image, large enough, apart from all but the anchor, and neither hides the other too much."""
     border = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
     if border or mask.sum() < 24:
@@ -154,8 +154,19 @@ def _fits(mask: Bools, placed: list[Placed], anchor: int, position: int) -> bool
     if any(other.distance[mask].min() < 2 for k, other in enumerate(placed) if k != anchor):
         return False
     shared = float((mask & placed[anchor].mask).sum())
-    hidden = placed[anchor].area if position > anchor else float(mask.sum())
-    return shared <= (1 - _SEEN) * hidden
+    if shared > _HIDDEN * min(placed[anchor].area, float(mask.sum())):
+        return False
+    # Whichever is in front, both boxes stay as they are, so that boxes do not tell.
+    return not shared or (_keeps_box(mask, placed[anchor].mask) and _keeps_box(placed[anchor].mask, mask))
+
+
+def _keeps_box(mask: Bools, cover: Bools) -> bool:
+    """Whether what is seen of a mask below another has the box of all of it."""
+    seen = mask & ~cover
+    return all(
+        np.flatnonzero(seen.any(axis))[[0, -1]].tolist() == np.flatnonzero(mask.any(axis))[[0, -1]].tolist()
+        for axis in (0, 1)
+    )
 
 
 def _seen(placed: list[Placed]) -> NDArray[np.uint8]:

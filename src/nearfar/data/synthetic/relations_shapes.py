@@ -18,6 +18,8 @@ COLOURS = {
 TEXTURES = ("plain", "stripes", "checks", "dots", "grain")
 OPEN = ("ring", "arch", "comb", "corner")
 """outlines with room inside for another thing"""
+_FULL = ("disc", "oval", "box")
+_UPRIGHT = 0.25  # share of things that stand nearly upright
 SHAPES = ("disc", "oval", "box", "wedge", "bar", "cross", *OPEN)
 
 
@@ -40,10 +42,11 @@ class Thing:
 
 def draw_thing(rng: np.random.Generator, shapes: tuple[str, ...], colours: list[str], radius: float) -> Thing:
     """A random thing with one of these shapes and colours."""
-    # Half of the things stand nearly upright, as most do.
-    turn = rng.normal(0, 0.12) if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi)
+    turn = rng.normal(0, 0.12) if rng.random() < _UPRIGHT else rng.uniform(0, 2 * np.pi)
+    # Slim and slanted outlines are more frequent than those that fill their boxes, which would tell too much.
+    share = np.array([0.4 if shape in _FULL else 1.0 for shape in shapes])
     return Thing(
-        shape=str(rng.choice(shapes)),
+        shape=str(rng.choice(shapes, p=share / share.sum())),
         colour=str(rng.choice(colours)),
         texture=str(rng.choice(TEXTURES)),
         radius=radius,
