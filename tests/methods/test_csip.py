@@ -13,12 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nearfar
+from nearfar import configio
 from nearfar.config import EncoderConfig, ViewsConfig
+from nearfar.data.pairs import pair_channels
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError
 from nearfar.losses import Relations, clip_loss
 from nearfar.methods.base import Batch
 from nearfar.methods.csip import CSIP
+from nearfar.presets import DEMOS
 from nearfar.spatial import force_banner
 from nearfar.train.gradcache import two_pass_step
 from nearfar.views.pairs import mirrored_banner
@@ -212,6 +215,15 @@ def test_bad_batches() -> None:
         method.step(batch | {"masks": batch["masks"] * 0})
     with pytest.raises(ConfigError, match="share"):
         make(label_smoothing=2.0).step(batch)
+
+
+def test_the_demonstration_trains_both_presets_on_the_same_views() -> None:
+    demo = DEMOS["csip"]
+    for preset in demo.presets:
+        config = configio.load(preset, None, demo.overrides)
+        assert config.views.recipe == "pairs" and config.data.modalities == ("rgb", "masks")
+    channels = pair_channels(("rgb", "masks"))
+    assert nearfar.create("csip", channels=channels, encoder=ENCODER).masks_same_image is False
 
 
 def joined_gradient(method: CSIP) -> Tensor:
