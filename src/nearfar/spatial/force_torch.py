@@ -110,13 +110,13 @@ def _apply(plan: Plan, buffers: _Buffers, c: Tensor, rho_min: Tensor, options: F
         weights = near_weights(buffers.cells, buffers.r, cut, torch).flatten(2, 3)
     else:
         weights = buffers.uncut
-    by_octant = mass.transpose(0, 1).reshape(octants, batch * 8, near + far)[..., near:]
-    result: Tensor = close @ weights
+    by_octant = mass[..., near:].transpose(0, 1).reshape(octants, batch * 8, far)
+    total = by_octant.new_zeros(())
     for start, block, expand in buffers.blocks:
         part = by_octant[..., start : start + block.shape[1]]
         share = part @ block[:, : part.shape[-1]]
-        share = share if expand is None else share @ expand
-        result = result + share.view(octants, batch, 8, -1).transpose(0, 1)
+        total = total + (share if expand is None else share @ expand)
+    result = torch.add(close @ weights, total.view(octants, batch, 8, -1).transpose(0, 1))
     if options.policy == "inf":
         result = result.masked_fill(close.detach() @ buffers.diverges > 0, float("inf"))
     return result.reshape(batch, octants * 8, -1)[:, buffers.order].transpose(1, 2)

@@ -122,7 +122,8 @@ def force_banner(
     a, b: [.., H, W] memberships in 0..1 of one image, bool, integer or floating, NumPy arrays or torch tensors; leading
         sizes broadcast. Without b the self banner of a. Arrays are correlated exactly by run lengths; tensors pass
         through the FFT on their device and are differentiable in both. float32 gives float32 (float64 for forces beyond
-        8), bool and integer tensors the default dtype, other masks float64, which is right to about 1e-12.
+        8), bool and integer tensors the default dtype, other masks float64, which is right to about 1e-12. On a CPU and
+        without gradients arrays are the quicker kind.
     r: forces, any real numbers from -20 to 20 in any order.
     directions: columns, divisible by 4 (quarter turns of the masks are then shifts of the columns, exactly).
     policy, cutoff: what to do where the integral diverges, see the module; cutoff in parts of lam.
