@@ -165,7 +165,8 @@ class PairDataset(SampleDataset):
     def _read(self, record: PairRecord) -> tuple[Tensor, Tensor]:
         image = read_rgb(record.image, record.shape)
         frame = pair_frame(record, image.shape[0], image.shape[1])
-        crop = images.resize(images.scaled(frame.crop(image), self.scale, record.image), self.size)
+        square = images.scaled(frame.crop(image), self.scale, record.image)
+        crop = images.resize(square, self.size).clamp(square.min(), square.max())  # rounding may leave the range
         extras = [torch.from_numpy(_drawn(name, record, frame, self.size)) for name in self._extras()]
         masks = torch.from_numpy(_drawn("masks", record, frame, self.mask_size)).flatten(1)
         boxes = np.stack([frame.relative(region.bounds()) for region in (record.subject, record.object)])
@@ -251,4 +252,4 @@ def _drawn(name: str, record: PairRecord, frame: Frame, size: int) -> NDArray[np
     if name == "boxes":
         regions = [Region(box=region.bounds()) for region in regions]
     shown = frame.shown(size)
-    return np.stack([np.minimum(region.grey(frame, size), shown) for region in regions])
+    return np.stack([np.clip(np.minimum(region.grey(frame, size), shown), 0, 1) for region in regions])
