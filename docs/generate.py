@@ -228,6 +228,24 @@ def large_batch(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def windowed(results: dict[str, Any]) -> list[str]:
+    """A whole Sentinel-2 tile by windows."""
+    setting, same, made = results["setting"], results["identity"], results["network"]
+    size, sides = setting["size"], f"{setting['window']} pixels that overlap by {setting['overlap']}"
+    equal = "every pixel equal" if same["equal"] else "not equal"
+    return [
+        f"A scene of {size:,} x {size:,} pixels and {setting['bands']} bands of 16 bit, {results['raw_gb']} GB, in",
+        f"windows of {sides}, one thread (`python benchmarks/windowed.py`); memory is that of the whole process:",
+        "",
+        "| | largest resident set | compared with the whole |",
+        "| --- | --- | --- |",
+        f"| all bands, unchanged | {same['peak_gb']:.2f} GB | {equal} |",
+        f"| map and probabilities of 8 classes, a network of two convolutions |"
+        f" {made['peak_gb']:.2f} GB | {made['equal_share']:.2%} of classes equal, probabilities within"
+        f" {made['largest_difference_of_probability']:.0e}, which is their rounding |",
+    ]
+
+
 TABLES: dict[str, Callable[[Any], list[str]]] = {
     "core": core,
     "core_growth": core_growth,
@@ -238,6 +256,7 @@ TABLES: dict[str, Callable[[Any], list[str]]] = {
     "mvtec": mvtec,
     "demo": demo,
     "texture": texture,
+    "windowed": windowed,
 }
 
 
