@@ -222,6 +222,7 @@ DEMOS: dict[str, Demo] = {
             "views.erase": 0.0,
             "encoder.name": "nano_cnn",
             "encoder.size": 64,
+            "method.head_norm": "batch",
             "train.epochs": 12,
             "train.batch_size": 128,
             "train.lr": 2e-3,

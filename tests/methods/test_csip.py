@@ -14,7 +14,9 @@ from torch import Tensor
 
 import nearfar
 from nearfar import configio
-from nearfar.config import EncoderConfig, ViewsConfig
+from nearfar.config import DataConfig, EncoderConfig, ViewsConfig
+from nearfar.data import collate
+from nearfar.data.open import open_dataset
 from nearfar.data.pairs import pair_channels
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError
@@ -224,6 +226,30 @@ def test_the_demonstration_trains_both_presets_on_the_same_views() -> None:
         assert config.views.recipe == "pairs" and config.data.modalities == ("rgb", "masks")
     channels = pair_channels(("rgb", "masks"))
     assert nearfar.create("csip", channels=channels, encoder=ENCODER).masks_same_image is False
+
+
+def test_real_pictures(shared_data: Path) -> None:
+    """Sixteen pairs of COCO: a few steps bring each picture to its own banner."""
+    config = DataConfig(root=shared_data / "coco_tiny", modalities=("rgb", "masks"), size=32, mask_size=32)
+    dataset = open_dataset(config, "all")
+    batch = collate([dataset[i] for i in range(0, len(dataset), len(dataset) // 16)][:16])
+    encoder = EncoderConfig("nano_cnn", {"width": 16, "depth": 1}, size=32)
+    torch.manual_seed(0)
+    method = nearfar.create("csip", channels=dataset.channels, encoder=encoder, rows=9, head_norm="batch")
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(12):
+        out = method.step(batch)
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step()
+        losses.append(float(out.loss.detach()))
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
+    assert isinstance(method, CSIP)
+    near = logits(method, method.views(batch)).detach()
+    assert (near.diag() > near.mean(1)).float().mean() > 0.9
+    assert method.embed_images(batch["image"]).isfinite().all() and method.embed_masks(batch["masks"]).isfinite().all()
 
 
 def joined_gradient(method: CSIP) -> Tensor:

@@ -19,7 +19,7 @@ BANDS = 4
 
 
 class BannerConv(nn.Module):
-    """A 3x3 convolution of a banner [B, C, rows, directions], group-normalised.
+    """A 3x3 convolution of a banner [B, C, rows, directions], group-normalised, with ReLU.
 
     Directions are padded by those on the other side of the circle, forces by repeating the first and last row, because
     their scale has ends. `padding="zeros"` pads both with zeros, for comparison.
@@ -37,7 +37,7 @@ class BannerConv(nn.Module):
             x = F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1), mode="replicate")
         else:
             x = F.pad(x, (1, 1, 1, 1))
-        return cast(Tensor, self.norm(self.conv(x)))
+        return torch.relu(self.norm(self.conv(x)))
 
 
 class BannerEncoder(nn.Module):
@@ -46,8 +46,7 @@ class BannerEncoder(nn.Module):
     Three convolutions (the second and third of twice and four times `width`) shrink the directions by 4. Padding is
     circular in the direction, so turning both objects by a multiple of 4 columns turns the map of features by one cell
     a multiple (`dense`). A mean over directions would forget which way is which; instead the first `harmonics` of the
-    map's Fourier series over directions are kept, a turn of the objects being a turn of each harmonic's plane. The last
-    map is not rectified: its mean, alike in all banners, would outweigh what differs between them.
+    map's Fourier series over directions are kept, a turn of the objects being a turn of each harmonic's plane.
 
     Attributes: `rows`, `directions`, `feature_dim` (= dim). Raises ConfigError where 4 does not divide the directions
     or they hold fewer cells than the harmonics need, ShapeError for a banner of another shape.
@@ -79,9 +78,9 @@ class BannerEncoder(nn.Module):
         layers: list[nn.Module] = []
         inputs = 1
         for outputs, stride in ((width, (2, 2)), (2 * width, (2, 2)), (4 * width, (2, 1))):
-            layers += [BannerConv(inputs, outputs, stride, padding), nn.ReLU()]
+            layers.append(BannerConv(inputs, outputs, stride, padding))
             inputs = outputs
-        self.blocks = nn.Sequential(*layers[:-1])
+        self.blocks = nn.Sequential(*layers)
         self.register_buffer("basis", _harmonics(directions // STRIDE, harmonics), persistent=False)
         self.project = nn.Linear(inputs * BANDS * self.basis.shape[1], dim)
 
