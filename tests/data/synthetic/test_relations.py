@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import Delaunay
 
 from nearfar.config import DataConfig
 from nearfar.data import open_dataset
@@ -15,7 +16,7 @@ from nearfar.data.pairs import PairDataset
 from nearfar.data.questions import read_questions
 from nearfar.data.synthetic.relations import generate
 from nearfar.data.synthetic.relations_rules import PREDICATES, Placed, weights
-from nearfar.data.synthetic.relations_shapes import SHAPES, TEXTURES, Thing, outline
+from nearfar.data.synthetic.relations_shapes import OPEN, SHAPES, TEXTURES, Thing, outline
 from nearfar.errors import ConfigError
 
 
@@ -142,6 +143,22 @@ def test_the_same_boxes_can_be_in_or_in_front() -> None:
 def test_a_diagonal_fits_two_words() -> None:
     found = weights(_put("disc", 20, 20), _put("disc", 75, 75), in_front=False)
     assert found == pytest.approx({"above": 0.5, "to the left of": 0.5}, abs=0.05)
+
+
+@pytest.mark.parametrize("shape", OPEN)
+@pytest.mark.parametrize("turn", [0.0, 0.4, 2.0])
+def test_the_hull_is_what_triangles_between_its_points_cover(shape: str, turn: float) -> None:
+    placed = _put(shape, 47.3, 50.1, 17, turn)
+    grid = np.argwhere(np.ones_like(placed.mask))
+    covered = Delaunay(np.argwhere(placed.mask)).find_simplex(grid) >= 0
+    assert (placed.hull == covered.reshape(placed.mask.shape)).all()
+    assert placed.hull.sum() > placed.mask.sum()
+
+
+def test_a_line_is_its_own_hull() -> None:
+    line = np.zeros((48, 48), bool)
+    line[20, 5:30] = True
+    assert (Placed.of(line, "corner").hull == line).all()
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import ConvexHull, Delaunay, QhullError
+from scipy.spatial import ConvexHull, QhullError
 
 from nearfar.data.synthetic.relations_shapes import OPEN, Bools, Floats
 
@@ -105,10 +105,12 @@ def _unit(vector: Floats) -> Floats:
 
 
 def _hull(mask: Bools) -> Bools:
-    points = np.argwhere(mask)
     try:
-        corners = points[ConvexHull(points).vertices]
+        sides = ConvexHull(np.argwhere(mask)).equations
     except QhullError:  # a thing one pixel wide
         return mask
-    grid = np.argwhere(np.ones_like(mask))
-    return np.asarray(Delaunay(corners).find_simplex(grid) >= 0).reshape(mask.shape)
+    rows, columns = np.indices(mask.shape, sparse=True)
+    inside = np.ones_like(mask)
+    for down, right, offset in sides:
+        inside &= down * rows + right * columns + offset <= 1e-9
+    return inside
