@@ -164,8 +164,12 @@ class EvalConfig:
     """What `nearfar eval` measures and how."""
 
     tasks: tuple[str, ...] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention, landcover, segment, change; empty: all that the
-    data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, landcover, segment,
+    change; empty: all that the data allows"""
+    pairs: Path | None = None
+    """labelled pairs of objects, such as SpatialSense, for relations, banners and vqa; default: the run's own data"""
+    text: Literal["bag", "gru"] = "bag"
+    """what reads the questions of vqa: a bag of words and word pairs, or a recurrent network; both learnt on them"""
     landcover: Path | None = None
     """labelled patches, such as EuroSAT, that task landcover classifies"""
     segment: Path | None = None

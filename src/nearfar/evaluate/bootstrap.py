@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 from nearfar.errors import DataError, ShapeError
@@ -28,12 +29,28 @@ def interval(value: float, resampled: ArrayLike, confidence: float = 0.95) -> In
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
-def bootstrap_mean(values: ArrayLike, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of independent values [n] with its interval. Raises DataError for no values or a NaN."""
+def bootstrap_mean(
+    values: ArrayLike,
+    *,
+    clusters: ArrayLike | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean of values [n] with its interval. Raises DataError for no values or a NaN.
+
+    The values are independent, or, with `clusters` [n], those of one cluster belong together and are drawn together.
+    """
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or not data.size or np.isnan(data).any():
         raise DataError("a mean needs at least one value and no NaN", found=f"shape {data.shape}")
     rng = np.random.default_rng(seed)
+    if clusters is not None:
+        members = cluster_matrix(clusters)
+        sums, sizes = members @ data, np.asarray(members.sum(1)).ravel()
+        drawn = [_drawn_clusters(rng, len(sums), size) for size in _sizes(resamples, max(1, _CELLS // len(sums)))]
+        ratios = [weights @ sums / (weights @ sizes) for weights in drawn]
+        return interval(float(data.mean()), np.concatenate(ratios) if ratios else [], confidence)
     chunk = max(1, _CELLS // data.size)
     means = [data[rng.integers(0, data.size, (size, data.size))].mean(axis=1) for size in _sizes(resamples, chunk)]
     return interval(float(data.mean()), np.concatenate(means) if means else [], confidence)
@@ -58,6 +75,42 @@ def resampled_confusions(
             total = counts[members].sum()
             drawn[:, members] = rng.multinomial(total, counts[members] / total, size=size)
         yield np.stack([_confusions(outcomes[0], guesses, drawn, classes) for guesses in outcomes[1:]])
+
+
+def clustered_confusions(
+    truth: IntArray,
+    predictions: Sequence[IntArray],
+    classes: int,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Iterator[FloatArray]:
+    """Confusion matrices of resamples that draw whole clusters [n] (images, patients), in chunks [S, r, C, C].
+
+    Samples of one cluster are alike, so intervals that draw them one by one are too narrow. Classes are not strata
+    here; all systems are scored on the same resample.
+    """
+    outcomes, place = np.unique(np.stack([truth, *predictions]), axis=1, return_inverse=True)
+    kinds = scipy.sparse.csr_array((np.ones(len(truth)), (np.arange(len(truth)), place.ravel())))
+    counts = cluster_matrix(clusters) @ kinds
+    total = counts.shape[0]
+    cells = len(predictions) * classes**2 + outcomes.shape[1] + total
+    rng = np.random.default_rng(seed)
+    for size in _sizes(resamples, max(1, _CELLS // cells)):
+        drawn = np.asarray((counts.T @ _drawn_clusters(rng, total, size).T).T, dtype=np.float64)
+        yield np.stack([_confusions(outcomes[0], guesses, drawn, classes) for guesses in outcomes[1:]])
+
+
+def cluster_matrix(clusters: ArrayLike) -> scipy.sparse.csr_array:
+    """Which cluster each of n samples is in: ones in a sparse [clusters, n]."""
+    place = np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
+    return scipy.sparse.csr_array((np.ones(len(place)), (place, np.arange(len(place)))))
+
+
+def _drawn_clusters(rng: np.random.Generator, count: int, size: int) -> FloatArray:
+    """How often each cluster is in each of `size` resamples [size, count]."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
 
 
 def _confusions(truth: IntArray, predicted: IntArray, weights: FloatArray, classes: int) -> FloatArray:

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nearfar.errors import ConfigError, ShapeError
-from nearfar.evaluate.bootstrap import FloatArray, IntArray, Interval, as_labels, interval, resampled_confusions
+from nearfar.evaluate.bootstrap import (
+    FloatArray,
+    IntArray,
+    Interval,
+    as_labels,
+    clustered_confusions,
+    interval,
+    resampled_confusions,
+)
 
 
 def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, classes: int) -> IntArray:
@@ -70,20 +78,21 @@ def classification_report(
     predicted: ArrayLike,
     classes: Sequence[str],
     *,
+    clusters: ArrayLike | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Accuracy, balanced accuracy, macro and per-class precision, recall and F1 of labels [n], with intervals.
 
-    Intervals are percentiles of a bootstrap stratified by the truth. Every number is {"value", "low", "high"};
-    `per_class` holds the classes that occur in the truth, with their `support`; `confusion` holds
-    {"classes", "counts"}, rows the truth. Raises ShapeError or DataError on bad labels.
+    Intervals are percentiles of a bootstrap stratified by the truth, or one that draws whole `clusters` [n]. Every
+    number is {"value", "low", "high"}; `per_class` holds the classes that occur in the truth, with their `support`;
+    `confusion` holds {"classes", "counts"}, rows the truth. Raises ShapeError or DataError on bad labels.
     """
     count = len(classes)
     true, guess = _pair(truth, predicted, count)
     matrix = confusion_matrix(true, guess, count)
-    draws = _measure_resamples(resampled_confusions(true, [guess], count, resamples=resamples, seed=seed), _everything)
+    draws = _measure_resamples(_resampled(true, [guess], count, clusters, resamples, seed), _everything)
     exact = _everything(matrix)
 
     def number(key: str, column: int = 0) -> Interval:
@@ -111,11 +120,13 @@ def paired_difference(
     classes: int,
     *,
     metric: str = "balanced_accuracy",
+    clusters: ArrayLike | None = None,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """metric(first) - metric(second) on the same samples [n], with a paired stratified bootstrap interval.
+    """metric(first) - metric(second) on the same samples [n], with a paired bootstrap interval (stratified, or drawing
+    whole `clusters` [n]).
 
     `metric` is a name of `METRICS`; raises ConfigError for another, ShapeError or DataError on bad labels.
     """
@@ -125,10 +136,18 @@ def paired_difference(
     _, two = _pair(truth, second, classes)
     measure = METRICS[metric]
     difference = measure(confusion_matrix(true, one, classes)) - measure(confusion_matrix(true, two, classes))
-    confusions = resampled_confusions(true, [one, two], classes, resamples=resamples, seed=seed)
+    confusions = _resampled(true, [one, two], classes, clusters, resamples, seed)
     draws = _measure_resamples(confusions, lambda c: {metric: measure(c)[..., None]})
     samples: ArrayLike = draws[metric][0, :, 0] - draws[metric][1, :, 0] if resamples else []
     return interval(float(difference), samples, confidence)
+
+
+def _resampled(
+    truth: IntArray, predictions: list[IntArray], classes: int, clusters: ArrayLike | None, resamples: int, seed: int
+) -> Iterable[FloatArray]:
+    if clusters is None:
+        return resampled_confusions(truth, predictions, classes, resamples=resamples, seed=seed)
+    return clustered_confusions(truth, predictions, classes, clusters, resamples=resamples, seed=seed)
 
 
 def _everything(confusion: ArrayLike) -> dict[str, FloatArray]:
