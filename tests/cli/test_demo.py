@@ -15,6 +15,7 @@ import pytest
 from nearfar.cli import main
 from nearfar.cli.workers import Job, run_jobs
 from nearfar.errors import ConfigError, NearfarError
+from nearfar.presets import DEMOS
 
 TINY = ["--samples", "96", "--epochs", "1"]
 
@@ -51,6 +52,12 @@ def test_a_stopped_demo_keeps_its_checkpoints(tmp_path: Path, number: int, statu
 def test_an_unknown_demonstration_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "disko"]) == 2
     assert "Did you mean 'disco'?" in capsys.readouterr().err
+
+
+def test_help_names_every_demonstration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in DEMOS)
 
 
 def test_a_full_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

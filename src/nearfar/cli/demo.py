@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,8 +21,7 @@ from nearfar.report.summary import summary_text
 class Arguments:
     """Run the embedded demonstration; opens nothing, downloads nothing."""
 
-    name: tyro.conf.Positional[str] = "disco"
-    """which demonstration: disco or saco"""
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=f"which demonstration: {', '.join(DEMOS)}")] = "disco"
     out: Path | None = None
     """folder for the world, the runs and the report; default nearfar-demo, nearfar-demo-2, ..."""
     seed: int = 0
