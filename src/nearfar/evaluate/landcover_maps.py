@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nearfar.encoders.bands import BandEncoder
 from nearfar.encoders.image import ImageEncoder
 from nearfar.spatial.texture import lbp_histogram, local_binary_pattern
 
@@ -44,9 +45,12 @@ def probabilities(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def patch_features(encoder: ImageEncoder, x: Tensor, histograms: bool) -> Tensor:
-    """Patches [B, C, S, S] -> features [B, G, F] as `PatchClassifier` says; the histograms carry no gradient."""
+    """Patches [B, C, S, S] -> features [B, G, F] as `PatchClassifier` says; the histograms carry no gradient.
+
+    An encoder of band groups has learnt from pixels of one size on the ground, so patches are not resized for it.
+    """
     x = x.to(encoder.mean.device)
-    found = encoder.features(x)
+    found = encoder.features(x, resize=not isinstance(encoder, BandEncoder))
     if not histograms:
         return found.pooled[:, None]
     texture = texture_histograms(encoder, x)
