@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": "measure a run: classification, anomalies, embedding health, label noise, attention",
     "embed": "embeddings of a folder of images, as Parquet or NumPy",
     "search": "nearest images of an image",
+    "banner": "the force banner of two masks, polygons or boxes, as a picture and as numbers",
     "predict": "class probabilities of new images, or the map of a scene",
     "report": "write the report of one run, or of several beside each other",
     "explore": "the embedding explorer of a run, as one HTML file",
