@@ -54,8 +54,9 @@ def test_longest_displacement() -> None:
 
 def far_weights(plan: Plan) -> np.ndarray:
     """[octant, far, r] with interpolation undone."""
-    parts = [b.weights if b.expand is None else b.weights @ b.expand for b in plan.blocks]
-    return np.concatenate(parts, 1)
+    first, *others = (b.weights for b in plan.blocks)
+    expand = np.split(plan.expand, len(others)) if others else []
+    return np.concatenate([first, *(w @ e for w, e in zip(others, expand, strict=True))], 1)
 
 
 def test_weights_of_a_plane_of_ones() -> None:

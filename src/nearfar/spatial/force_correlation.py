@@ -71,15 +71,24 @@ def _by_fft(a: Mask, b: Mask, crisp: bool) -> Floats:
     return np.where(counts > 1e-14 * np.linalg.norm(a) * np.linalg.norm(b), counts, 0.0)
 
 
+def _as_bool(mask: Mask) -> Mask:
+    """The mask as booleans, which are quicker to search, if it holds only 0 and 1; else as it is."""
+    if mask.dtype == np.bool_:
+        return mask
+    ones = mask != 0
+    return ones if bool((mask == ones).all()) else mask
+
+
 def correlate(a: Mask, b: Mask) -> Correlation:
     """Correlate two masks [H, W] that are not empty; exact integers where both hold only 0 and 1.
 
     Crisp masks go by pairs of run ends, except very ragged ones, for which the FFT is quicker (and rounds to the same).
     """
+    a, b = _as_bool(a), _as_bool(b)
+    crisp = a.dtype == b.dtype == np.bool_
     (a, a_row, a_column), (b, b_row, b_column) = _crop(a), _crop(b)
     shape = (a.shape[0] + b.shape[0] - 1, a.shape[1] + b.shape[1] - 1)
     up, right = a.shape[0] - 1, b.shape[1] - 1
-    crisp = all(m.dtype == np.bool_ or bool(((m == 0) | (m == 1)).all()) for m in (a, b))
     counts: Floats | None = None
     if crisp:
         a_edges, b_edges = _edges(a), _edges(b)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nearfar.errors import DataError
 from nearfar.spatial.force_correlation import Correlation, correlate
 from nearfar.spatial.force_options import ForceOptions, Policy
-from nearfar.spatial.force_plan import Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
+from nearfar.spatial.force_plan import Block, Plan, make_plan, near_weights, near_weights_uncut, plan_reach, plan_size
 
 Array = NDArray[Any]
 
@@ -21,17 +21,18 @@ Array = NDArray[Any]
 def check_mask(mask: Any, name: str) -> Array:
     """The mask as an array; raises a DataError for values that are no memberships and for an empty mask."""
     array = np.asarray(mask)
+    rows = array.reshape(-1, max(1, array.shape[-1] * array.shape[-2]))
     if array.dtype == np.bool_:
-        smallest, largest = False, True
+        smallest, largest, full = False, True, rows.any(1)
     elif array.dtype.kind in "iuf" and array.size:
-        smallest, largest = array.min(), array.max()
+        tops = rows.max(1)
+        smallest, largest, full = array.min(), tops.max(), tops > 0
     else:
         raise DataError(f"mask {name} holds no numbers", found=f"{array.dtype} {array.shape}")
     if not (smallest >= 0 and largest <= 1):  # NaN fails as well
         found = "NaN" if np.isnan(smallest) else f"{smallest:g} to {largest:g}"
         fix = "Divide 8-bit masks by 255." if largest == 255 else None
         raise DataError(f"mask {name} holds values that are no memberships", found=found, expected="0 to 1", fix=fix)
-    full = array.reshape(-1, max(1, array.shape[-1] * array.shape[-2])).any(1)
     if not full.all():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmin(full)), array.shape[:-2]))
         raise DataError(f"mask {name}{list(where) if where else ''} is empty: it has no position to speak of")
@@ -78,19 +79,28 @@ def _masses(plan: Plan, correlation: Correlation, count: int) -> Array:
     return table.ravel().take(_indices(plan)[..., :count], mode="clip", out=mass)
 
 
+def _share(mass: Array, block: Block, out: Array) -> None:
+    """Write into `out` [octant, 8, ..] what the masses [octant, 8, far] at a block's points add up to."""
+    part = mass[..., block.start : block.start + block.weights.shape[1]]
+    if part.any():
+        np.matmul(part, block.weights[:, : part.shape[-1]], out=out)
+    else:
+        out.fill(0)
+
+
 def _far_forces(plan: Plan, mass: Array, result: Array) -> None:
     """Write into `result` [octant, 8, r] what the masses at the first far points [octant, 8, ..] add up to."""
-    result.fill(0)
-    for start, weights, expand in plan.blocks:
-        part = mass[..., start : start + weights.shape[1]]
-        if not part.any():
-            continue
-        share = _scratch("share", *mass.shape[:2], weights.shape[-1])
-        np.matmul(part, weights[:, : part.shape[-1]], out=share)
-        if expand is not None:
-            nodes, share = share.reshape(-1, len(expand)), _scratch("expanded", *result.shape)
-            np.matmul(nodes, expand, out=share.reshape(-1, plan.r.size))
-        result += share
+    first, *others = plan.blocks
+    _share(mass, first, result)
+    if not others:
+        return
+    nodes = _scratch("nodes", *mass.shape[:2], len(plan.expand))
+    width = len(plan.expand) // len(others)
+    for i, block in enumerate(others):
+        _share(mass, block, nodes[..., i * width : (i + 1) * width])
+    expanded = _scratch("expanded", *result.shape)
+    np.matmul(nodes.reshape(-1, len(plan.expand)), plan.expand, out=expanded.reshape(-1, plan.r.size))
+    result += expanded
 
 
 def _apply(plan: Plan, correlation: Correlation, policy: Policy, rho_min: float) -> Array:

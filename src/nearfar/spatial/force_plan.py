@@ -23,14 +23,12 @@ EDGES = (0, 8, 24, 72, 216, 648, 1944, 5832)
 
 
 class Block(NamedTuple):
-    """Far points in a range of distances; mass @ weights, and @ expand unless it is None, is their share of F."""
+    """Far points in a range of distances: mass @ weights is their share of F, at the nodes unless it is the first."""
 
     start: int
     """of its points among the far ones"""
     weights: Floats
     """[octant, points, len(r) or nodes]"""
-    expand: Floats | None
-    """[nodes, len(r)]"""
 
 
 class NearCells(NamedTuple):
@@ -60,6 +58,8 @@ class Plan:
     """displacements upwards"""
     cells: NearCells
     blocks: tuple[Block, ...]
+    expand: Floats
+    """[nodes of all blocks but the first, one after the other, len(r)]: what turns shares at nodes into shares of F"""
     order: Ints
     """[directions] row of the [octant * 8] results that holds each direction"""
     distance: Ints
@@ -128,10 +128,13 @@ def _interpolation(r: Floats) -> tuple[Floats, Floats]:
 
 def _make_blocks(
     rays: list[Any], n: int, r: Floats, nodes: Floats, lagrange: Floats
-) -> tuple[tuple[Block, ...], Ints, Ints]:
-    """The blocks, the lattice points [octant, far, 2] and their distances [octant, far], padded with empty places."""
+) -> tuple[tuple[Block, ...], Floats, Ints, Ints]:
+    """The blocks, `expand`, the lattice points [octant, far, 2] and their distances [octant, far].
+
+    Points are padded with empty places.
+    """
     edges = [e for e in EDGES if e < n] if nodes.size else [0]
-    blocks, places, distances, start = [], [], [], 0
+    blocks, expand, places, distances, start = [], [np.zeros((0, r.size))], [], [], 0
     for lo, hi in zip(edges, [*edges[1:], n], strict=True):
         rows = [[item for item in lattice if lo <= item[0] < hi] for lattice, _ in rays]
         size = max(map(len, rows))
@@ -140,16 +143,15 @@ def _make_blocks(
         for j, row in enumerate(rows):
             for i, (far, point, weight) in enumerate(row):
                 distance[j, i], points[j, i], weights[j, i] = far, point, weight
-        expand = None
         if lo:
             centre = math.sqrt((lo - 1) * hi * math.sqrt(2))
-            expand = centre ** (nodes[:, None] - r) * lagrange
+            expand.append(centre ** (nodes[:, None] - r) * lagrange)
         columns = slice(r.size, None) if lo else slice(r.size)
-        blocks.append(Block(start, np.ascontiguousarray(weights[..., columns]), expand))
+        blocks.append(Block(start, np.ascontiguousarray(weights[..., columns])))
         places.append(points)
         distances.append(distance)
         start += size
-    return tuple(blocks), np.concatenate(places, 1), np.concatenate(distances, 1)
+    return tuple(blocks), np.concatenate(expand), np.concatenate(places, 1), np.concatenate(distances, 1)
 
 
 def _symmetries(x: Ints, y: Ints) -> tuple[Ints, Ints]:
@@ -181,7 +183,7 @@ def make_plan(
     nodes, lagrange = _interpolation(forces) if interpolate else (np.zeros(0), np.zeros((0, forces.size)))
     both = np.concatenate([forces, nodes])
     rays = [binned_ray(j * width, width, sub_angles, n, both, reach) for j in range(directions // 8 + 1)]
-    blocks, far, distance = _make_blocks(rays, n, forces, nodes, lagrange)
+    blocks, expand, far, distance = _make_blocks(rays, n, forces, nodes, lagrange)
     near = max(len(cells) for _, cells in rays)
     corners = np.full((len(rays), 4 * near, 2), [n, 0])  # padding points where there is never mass
     hats, lo, hi = np.zeros((len(rays), near, 4, 3)), np.ones((len(rays), near)), np.ones((len(rays), near))
@@ -192,7 +194,7 @@ def make_plan(
     x, y = _symmetries(points[..., 0], points[..., 1])
     q = _exponents(forces, np)
     cells = NearCells(lo, hi, hats, hi[..., None, None] ** q / q)
-    return Plan(n, forces, x, y, cells, blocks, _order(directions), distance.min(0))
+    return Plan(n, forces, x, y, cells, blocks, expand, _order(directions), distance.min(0))
 
 
 def plan_size(displacement: int) -> int:

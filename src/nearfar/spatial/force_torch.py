@@ -31,7 +31,8 @@ class _Buffers(NamedTuple):
     """A plan's arrays on a device."""
 
     indices: Tensor
-    blocks: list[tuple[int, Tensor, Tensor | None]]
+    blocks: list[tuple[int, Tensor]]
+    expand: Tensor
     cells: NearCells
     r: Tensor
     uncut: Tensor
@@ -66,7 +67,8 @@ def _buffers(plan: Plan, side: int, device: torch.device, dtype: torch.dtype) ->
 
     return _Buffers(
         indices=torch.as_tensor(indices).to(device),
-        blocks=[(b.start, put(b.weights), None if b.expand is None else put(b.expand)) for b in plan.blocks],
+        blocks=[(b.start, put(b.weights)) for b in plan.blocks],
+        expand=put(plan.expand),
         cells=NearCells(*map(put, plan.cells)),
         r=put(plan.r),
         uncut=put(weights),
@@ -80,7 +82,10 @@ def _is_crisp(a: Tensor, b: Tensor) -> bool:
 
 
 def _correlate(a: Tensor, b: Tensor, side: int, dtype: torch.dtype) -> Tensor:
-    """C[d] = sum_p a(p + d) b(p) with d = (rows down, columns right) wrapped round: [B, side * side]."""
+    """C[d] = sum_p a(p + d) b(p) with d = (rows down, columns right) wrapped round: [B, side * side].
+
+    In single precision where that is exact and `dtype` is no wider for the sake of gradients.
+    """
     crisp = _is_crisp(a, b)
     # Single precision rounds counts right up to 256 pixels; grey masks and exact gradients need double.
     rounds = crisp and side <= 512 and not (dtype == torch.float64 and (a.requires_grad or b.requires_grad))
@@ -96,26 +101,26 @@ def _correlate(a: Tensor, b: Tensor, side: int, dtype: torch.dtype) -> Tensor:
         level = 1e-14 * torch.linalg.vector_norm(a, dim=(1, 2)) * torch.linalg.vector_norm(b, dim=(1, 2))
         clean = torch.where(noise > level[:, None, None].detach(), noise, torch.zeros_like(noise))
     exact: Tensor = c + (clean - noise) if c.requires_grad else clean
-    return exact.to(dtype).flatten(1)
+    return exact.flatten(1)
 
 
 def _apply(plan: Plan, buffers: _Buffers, c: Tensor, rho_min: Tensor, options: ForceOptions, far: int) -> Tensor:
     """[B, len(r), directions] from correlations [B, side * side]."""
     batch, octants, near = len(c), len(plan.x), 4 * plan.near
     indices = buffers.indices[..., : near + far]
-    mass = c.index_select(1, indices.flatten()).view(batch, octants, 8, near + far)
+    # Counts are read as they are and widened then: half the memory to jump about in.
+    mass = c.index_select(1, indices.flatten()).to(buffers.r.dtype).view(batch, octants, 8, near + far)
     close = mass[..., :near]
     if options.policy == "cutoff":
-        cut = rho_min[:, None, None].to(c.dtype)
+        cut = rho_min[:, None, None].to(buffers.r.dtype)
         weights = near_weights(buffers.cells, buffers.r, cut, torch).flatten(2, 3)
     else:
         weights = buffers.uncut
     by_octant = mass[..., near:].transpose(0, 1).reshape(octants, batch * 8, far)
-    total = by_octant.new_zeros(())
-    for start, block, expand in buffers.blocks:
-        part = by_octant[..., start : start + block.shape[1]]
-        share = part @ block[:, : part.shape[-1]]
-        total = total + (share if expand is None else share @ expand)
+    parts = [(by_octant[..., start : start + block.shape[1]], block) for start, block in buffers.blocks]
+    total, *nodes = (part @ block[:, : part.shape[-1]] for part, block in parts)
+    if nodes:
+        total = total + torch.cat(nodes, -1) @ buffers.expand
     result = torch.add(close @ weights, total.view(octants, batch, 8, -1).transpose(0, 1))
     if options.policy == "inf":
         result = result.masked_fill(close.detach() @ buffers.diverges > 0, float("inf"))
