@@ -109,7 +109,7 @@ def _hull(mask: Bools) -> Bools:
         sides = ConvexHull(np.argwhere(mask)).equations
     except QhullError:  # a thing one pixel wide
         return mask
-    rows, columns = np.indices(mask.shape, sparse=True)
+    rows, columns = np.ogrid[: mask.shape[0], : mask.shape[1]]
     inside = np.ones_like(mask)
     for down, right, offset in sides:
         inside &= down * rows + right * columns + offset <= 1e-9
