@@ -43,9 +43,9 @@ def banners_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = N
     pair's own picture is among the first k. Pairs of the query's image are no candidates, except for `sketch`.
 
     Ranked are the test pairs, or all those of `config.pairs`. Writes arrays/banners.npz: of some queries `banner`
-    [k, rows, directions], `picture`, `masks`, `word`; of the pairs found for each `hits/HOW/picture`, `.../word`,
-    `.../relevance` [k, HITS], HOW being features, sketch or oracle; `forces` [rows]. Raises DataError where the data
-    are no pairs, or all of one image.
+    [k, rows, directions], `picture`, `masks`, `word`; of the pairs found for each `hits/HOW/picture`, `.../masks`,
+    `.../word`, `.../relevance` [k, HITS], HOW being features, sketch or oracle; `forces` [rows], `symmetric`. Raises
+    DataError where the data are no pairs, or all of one image.
     """
     pairs = ranked_pairs(run, config, dataset)
     pairs = pairs.where(np.unique(np.linspace(0, len(pairs) - 1, min(LIMIT, len(pairs))).astype(int)))
@@ -166,9 +166,11 @@ def _write_examples(run: Run, pairs: Pairs, banners: Floats, ranked: dict[str, t
     for how, (queries, keys) in {**ranked, "oracle": (flat, flat)}.items():
         scores = np.where(others, normalise(queries[chosen]) @ normalise(keys).T, -np.inf)
         hits = np.argsort(-scores, axis=1, kind="stable")[:, : min(HITS, int(others.sum(1).min()))]
-        shown = pictures_of(pairs.data, hits.ravel())[0]
+        shown, outlines = pictures_of(pairs.data, hits.ravel())
         found[f"hits/{how}/picture"] = shown.reshape(*hits.shape, *shown.shape[1:])
+        found[f"hits/{how}/masks"] = outlines.reshape(*hits.shape, *outlines.shape[1:])
         found[f"hits/{how}/word"] = words[pairs.labels[hits]]
         found[f"hits/{how}/relevance"] = np.take_along_axis(flat[chosen] @ flat.T, hits, 1)
-    forces = np.array(banner_settings(run).row_forces())
-    save_arrays(run.arrays / "banners.npz", banner=banners[chosen], forces=forces, **found)
+    settings = banner_settings(run)
+    forces, symmetric = np.array(settings.row_forces()), np.array(settings.symmetric)
+    save_arrays(run.arrays / "banners.npz", banner=banners[chosen], forces=forces, symmetric=symmetric, **found)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import make_loader
+from nearfar.data.pairs import EXTRAS
 from nearfar.data.sample import Channels, band_names
 from nearfar.encoders.bands import sensor_of
 from nearfar.errors import ConfigError
@@ -46,13 +47,14 @@ def false_colour(images: Tensor, channels: Channels, low: Tensor, high: Tensor, 
 
     The base is red, green and blue of a sensor's bands, else the first three channels of the modality that has as many,
     or a grey of the first channel. Another modality tints it: red where its first channel is high, blue where it is
-    low, as a thermal camera shows heat.
+    low, as a thermal camera shows heat. Masks and boxes of a pair do not.
     """
     span = (high - low).clamp(min=1e-6)[:, None, None]
     x = ((images - low[:, None, None]) / span).clamp(0, 1)
     base = next((_colours(channels, spots) for spots in channels.modalities.values() if len(spots) >= 3), (0, 0, 0))
     picture = x[:, list(base)]
-    tint = next((spots[0] for spots in channels.modalities.values() if base[0] not in spots), None)
+    others = (spots[0] for name, spots in channels.modalities.items() if base[0] not in spots and name not in EXTRAS)
+    tint = next(others, None)
     if tint is not None:
         shift = TINT * (2 * x[:, tint] - 1)
         picture = (picture + torch.stack([shift, torch.zeros_like(shift), -shift], dim=1)).clamp(0, 1)

@@ -17,6 +17,8 @@ from nearfar.report.style import COLOURS, bare, colour, figure, save
 SUBJECT, OBJECT = COLOURS[5], COLOURS[4]
 _MAP = "inferno"
 _WORDS = ("right", "above", "left", "below")
+Found = tuple[np.ndarray, np.ndarray, str]
+"""a pair that was found: picture, masks, caption"""
 HOLE = 0.25  # radius of the middle of a round banner, of its whole radius
 
 
@@ -107,13 +109,13 @@ def _finite(banner: np.ndarray) -> np.ndarray:
 def retrieval_figure(
     queries: Sequence[Drawn],
     forces: Sequence[float],
-    hits: Sequence[Mapping[str, Sequence[tuple[np.ndarray, str]]]],
+    hits: Sequence[Mapping[str, Sequence[Found]]],
     path: Path,
     *,
     symmetric: bool = False,
     size: float = 1.15,
 ) -> Path:
-    """Each query (picture and round banner) with a row a ranking: (picture, caption) of what was found, best first."""
+    """Each query (picture and round banner) with a row a ranking: what was found, best first."""
     ways = list(hits[0])
     columns = max(len(row) for found in hits for row in found.values())
     made = Figure(figsize=(size * (columns + 2.4), size * 1.2 * len(ways) * len(queries)), layout="constrained")
@@ -124,11 +126,10 @@ def retrieval_figure(
         pair_picture(made.add_subplot(grid[rows, 0]), query.picture, query.masks, query.caption)
         round_banner(made.add_subplot(grid[rows, 1], projection="polar"), query.banner, forces, symmetric)
         for w, way in enumerate(ways):
-            for c, (picture, caption) in enumerate(found[way]):
+            for c, (picture, masks, caption) in enumerate(found[way]):
                 axis = made.add_subplot(grid[q * len(ways) + w, c + 2])
-                axis.imshow(picture)
+                pair_picture(axis, picture, masks)
                 axis.set_title(caption, fontsize=6, pad=2)
-                bare(axis)
                 if c == 0:
                     axis.set_ylabel(way, fontsize=6.5)
     return save(made, path)
@@ -178,14 +179,14 @@ def _wrapped(text: str, width: int = 30) -> str:
 def found_figure(
     query: Drawn,
     forces: Sequence[float],
-    found: Sequence[tuple[np.ndarray, np.ndarray, str]],
+    found: Sequence[Found],
     path: Path,
     *,
     symmetric: bool = False,
     columns: int = 5,
     size: float = 1.4,
 ) -> Path:
-    """The query and its round banner, then the pairs that were found: (picture, masks, caption), best first."""
+    """The query and its round banner, then the pairs that were found, best first."""
     rows = max(1, -(-len(found) // columns))
     made = Figure(figsize=(size * (columns + 2.6), size * 1.2 * max(rows, 1.3)), layout="constrained")
     FigureCanvasAgg(made)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import land, sections
+from nearfar.report import land, pairs, sections
 from nearfar.report.page import render
 
 if TYPE_CHECKING:
@@ -27,9 +27,13 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
         sections.summary(named),
         sections.samples(named),
         land.bands(named),
+        pairs.banners(named),
         sections.training(named, shared),
         sections.embedding(named),
         sections.classification(named, shared),
+        pairs.relations(named, shared),
+        pairs.retrieval(named, shared),
+        pairs.questions(named),
         land.landcover(named, shared),
         land.segment(named, shared),
         land.change(named),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nearfar.data.pairs import EXTRAS
 from nearfar.report import curves, images, maps
 from nearfar.report.page import Picture, Section, Table, number
 from nearfar.report.summary import lookup, summary_rows
@@ -62,6 +63,8 @@ def samples(runs: Runs) -> Section:
         return part
     rows: dict[str, list[tuple[np.ndarray, str]]] = {}
     for row, (cls, modality) in enumerate(zip(shown["class"], shown["modality"], strict=True)):
+        if modality in EXTRAS:  # of pairs: outlines in the section on them tell both things apart
+            continue
         rows[f"{cls}\n{modality}"] = [(image, "") for image in shown["images"][row]]
     path = images.sheet_figure(rows, run.figures / "samples.png")
     part.figures.append(
