@@ -188,7 +188,7 @@ class EvalConfig:
     decoder_epochs: int = 60
     """passes over the training tiles, also of landcover's finetune and histogram modes"""
     finetune: bool = False
-    """whether the encoder learns with the decoder; otherwise it is frozen"""
+    """whether the encoder learns with the decoder, or the relations of task relations; otherwise it is frozen"""
     tile: int = 0
     """side of a training tile in pixels; 0: 128 for segment, 96 for change"""
     k: int = 20

@@ -45,3 +45,14 @@ def test_settings_given_replace_the_runs_and_the_others_stay() -> None:
         *("histogram", "run", False, 3),
     )
     assert config.protocol == "spatial" and config.decoder == "unet"
+
+
+def test_one_root_serves_all_tasks_on_pairs_and_them_alone() -> None:
+    config, rooted = settings(
+        parsed("--tasks", "relations", "banners", "--root", "DATA", "--text", "gru"), EvalConfig()
+    )
+    assert rooted and config.pairs == Path("DATA") and config.tasks == ("relations", "banners") and config.text == "gru"
+    assert settings(parsed("--tasks", "relations"), EvalConfig(pairs=Path("P")))[0].pairs == Path("P")
+    for others in (("banners", "health"), ("relations", "segment")):
+        with pytest.raises(ConfigError, match="several tasks"):
+            settings(parsed("--tasks", *others, "--root", "DATA"), EvalConfig())

@@ -195,7 +195,9 @@ def test_a_statement_is_judged_with_the_predicate_it_is_about(tmp_path: Path) ->
 
 def test_pairs_of_another_folder_serve_a_run_without_relations(run: Run, tmp_path: Path) -> None:
     data = write_spatialsense(tmp_path / "data", scenes=40, size=48, seed=1)
-    found = evaluate(run, EvalConfig(tasks=("relations", "banners"), pairs=data, bootstrap=10))
+    other = write_run(tmp_path / "run", run.config.data.root or tmp_path)
+    found = evaluate(other, EvalConfig(tasks=("relations", "banners"), pairs=data, bootstrap=10))
+    assert not (other.arrays / "embeddings.npz").exists()  # the run's own data are not asked for
     assert found["skipped"].keys() & {"relations", "banners"} == set()
     assert found["relations"]["linear"]["confusion"]["classes"] == list(run.dataset("all").classes)
     assert found["banners"]["pairs"] == sum(found["relations"][f"{s}_pairs"] for s in ("train", "val", "test"))

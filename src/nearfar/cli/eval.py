@@ -14,7 +14,7 @@ from nearfar.errors import ConfigError
 from nearfar.report.summary import summary_text
 
 Mode = Literal["linear", "histogram", "finetune"]
-SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "decoder_epochs", "finetune")
+SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "decoder_epochs", "finetune", "text")
 
 
 @dataclass
@@ -23,11 +23,11 @@ class Arguments:
 
     run: tyro.conf.Positional[Path]
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--task"])] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention, landcover, segment, change; empty: all that the
-    data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, landcover, segment,
+    change; empty: all that the data allows"""
     root: Path | None = None
-    """data of the task landcover, segment or change where it is asked for alone; otherwise another folder of the same
-    format and classes as the run's, on which it is evaluated"""
+    """data of the task landcover, segment or change where it is asked for alone, or of relations, banners and vqa where
+    nothing else is; otherwise another folder of the same format and classes as the run's, on which it is evaluated"""
     landcover_mode: Mode | None = None
     """a linear probe, features with texture histograms, or fine-tuning; this and what follows: default as in the run's
     settings"""
@@ -38,7 +38,9 @@ class Arguments:
     decoder: Literal["unet", "smp"] | None = None
     decoder_epochs: int | None = None
     finetune: bool | None = None
-    """let the encoder learn with the decoder"""
+    """let the encoder learn with the decoder, or the relations"""
+    text: Literal["bag", "gru"] | None = None
+    """what reads the questions of vqa: a bag of words and word pairs, or a recurrent network"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -65,11 +67,12 @@ def settings(args: Arguments, config: EvalConfig) -> tuple[EvalConfig, bool]:
 
     Raises ConfigError where it could belong to several tasks.
     """
-    from nearfar.evaluate import DOWNSTREAM
+    from nearfar.evaluate import DOWNSTREAM, PAIRS
 
     given: dict[str, Any] = {name: getattr(args, name) for name in SETTINGS if getattr(args, name) is not None}
-    asked = [task for task in args.tasks if task in DOWNSTREAM]
-    if args.root and asked and len(args.tasks) > 1:
+    asked = [task for task in args.tasks if task in (*DOWNSTREAM, *PAIRS)]
+    alike = bool(asked) and set(args.tasks) <= set(PAIRS)
+    if args.root and asked and len(args.tasks) > 1 and not alike:
         raise ConfigError(
             "one folder cannot serve several tasks",
             where="--root",
@@ -77,5 +80,5 @@ def settings(args: Arguments, config: EvalConfig) -> tuple[EvalConfig, bool]:
             fix=f"Ask for one at a time: --task {asked[0]} --root {args.root}.",
         )
     if args.root and asked:
-        given[asked[0]] = args.root
+        given["pairs" if alike else asked[0]] = args.root
     return replace(config, tasks=args.tasks or config.tasks, **given), bool(args.root and asked)

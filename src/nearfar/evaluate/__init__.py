@@ -34,6 +34,8 @@ TASKS = {
 }
 DOWNSTREAM = ("landcover", "segment", "change")
 """tasks on data of their own, whose folders EvalConfig names"""
+PAIRS = ("relations", "banners", "vqa")
+"""tasks on pairs of objects: those of EvalConfig.pairs, or the run's own"""
 
 Task = Callable[["Run", "EvalConfig", "SampleDataset | None"], dict[str, Any]]
 
@@ -54,7 +56,8 @@ def evaluate(run: Run, config: EvalConfig | None = None, dataset: SampleDataset 
     names = config.tasks or tuple(TASKS)
     for name in names:
         _check(name)
-    if set(names) - set(DOWNSTREAM):
+    elsewhere = {*DOWNSTREAM, *(PAIRS if config.pairs is not None else ())}
+    if set(names) - elsewhere:
         run_embeddings(run, dataset, fresh=True)
         write_pictures(run, dataset)
     measured: dict[str, Any] = {}
