@@ -169,7 +169,8 @@ class EvalConfig:
     pairs: Path | None = None
     """labelled pairs of objects, such as SpatialSense, for relations, banners and vqa; default: the run's own data"""
     text: Literal["bag", "gru"] = "bag"
-    """what reads the questions of vqa: a bag of words and word pairs, or a recurrent network; both learnt on them"""
+    """what reads the questions of vqa: a bag of words and word pairs, or, four times slower, a recurrent network; both learnt
+    on them"""
     landcover: Path | None = None
     """labelled patches, such as EuroSAT, that task landcover classifies"""
     segment: Path | None = None

@@ -121,7 +121,10 @@ def test_banners_are_those_of_the_method(run: Run) -> None:
     test = open_pairs(run, FAST)["test"]
     encoder = run.encoder()
     method: Any = build_method(run.config, encoder.channels, encoder.mean, encoder.std)
+    alone = torch.stack([test.data.masks(i) for i in range(5)])
     masks = torch.stack([test.data[i]["masks"] for i in range(5)])
+    kept = torch.stack([test.data.masks(i) for i in range(5)])
+    assert torch.equal(alone, masks) and torch.equal(kept, masks)
     made = banners_of(test.data, banner_settings(run), size=3)
     np.testing.assert_allclose(made[:5], method.banner(masks).numpy(), atol=1e-6)
     assert made.shape == (len(test), 24, 180)

@@ -150,6 +150,13 @@ class PairDataset(SampleDataset):
         record = self.records[index]
         return pair_frame(record, *(record.shape or image_size(record)))
 
+    def masks(self, index: int) -> Tensor:
+        """`masks` of a sample alone, float32 [2, M, M]; decodes no image where the data tell its size."""
+        kept = self._cache.get(self.records[index].id)
+        if kept is not None and kept[1] is not None:
+            return kept[1][:, :-4].reshape(2, self.mask_size, self.mask_size).clone()
+        return torch.from_numpy(_drawn("masks", self.records[index], self.frame(index), self.mask_size))
+
     def _extras(self) -> tuple[str, ...]:
         return tuple(self.channels.modalities)[1:]
 

@@ -105,7 +105,7 @@ def banners_of(data: PairDataset, settings: CsipConfig, size: int = 64) -> Float
     """Force banners float32 [n, rows, directions] of the masks of all pairs, row for row those of `CSIP.banner`."""
     made = []
     for start in range(0, len(data), size):
-        masks = torch.stack([data[i]["masks"] for i in range(start, min(start + size, len(data)))])
+        masks = torch.stack([data.masks(i) for i in range(start, min(start + size, len(data)))])
         banner = force_banner(
             masks[:, 0],
             masks[:, 1],
