@@ -45,7 +45,7 @@ from nearfar.methods.csip import CsipConfig
 from nearfar.train import Run, fit
 
 RESULTS = Path(__file__).parent / "results" / "csip.json"
-SCENES = 800
+SCENES = 1000
 SETTINGS: dict[str, Any] = {
     "data.size": 48,
     "data.modalities": ("rgb", "masks"),
@@ -60,7 +60,7 @@ SETTINGS: dict[str, Any] = {
     "train.threads": 1,
     "train.health_every": 0,
 }
-EPOCHS = 12
+EPOCHS = 14
 NARROW: dict[str, Any] = {"method.banner_width": 16}
 ARMS: dict[str, tuple[str, float, dict[str, Any]]] = {
     "untrained": ("csip", 0.0, {**NARROW, "train.freeze_encoder": 1.0}),
@@ -105,13 +105,13 @@ def measure(seed: int, arms: list[str], folder: Path, out: Path) -> None:
     """Add the missing arms of a seed to the results."""
     world = folder / f"world{seed}"
     for arm in arms:
-        runs = read(out)["runs"]
-        if arm in runs.get(str(seed), {}):
+        if arm in read(out)["runs"].get(str(seed), {}):
             continue
         if not world.exists():
             # Seeds that nothing was tuned on.
             generate(world, n=SCENES, seed=1000 + seed)
         made = train_and_measure(arm, seed, world, folder / f"{arm}-{seed}")
+        runs = read(out)["runs"]  # anew: other seeds may be measured beside this one
         runs.setdefault(str(seed), {})[arm] = made
         out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
         out.write_text(json.dumps(read(out), indent=1) + "\n", encoding="utf-8")
