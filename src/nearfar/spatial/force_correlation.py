@@ -62,13 +62,16 @@ def _by_runs(a_edges: Any, b_edges: Any, shape: tuple[int, int], up: int, right:
 def _by_fft(a: Mask, b: Mask, crisp: bool) -> Floats:
     shape = [p + q - 1 for p, q in zip(a.shape, b.shape, strict=True)]
     padded = [scipy.fft.next_fast_len(n, True) for n in shape]
-    a, b = a.astype(float), b.astype(float)
-    product = scipy.fft.rfft2(a, padded) * scipy.fft.rfft2(b[::-1, ::-1], padded)
-    counts = scipy.fft.irfft2(product, padded)[: shape[0], : shape[1]][::-1]
+    both = np.zeros((2, *padded))
+    both[0, : a.shape[0], : a.shape[1]] = a
+    both[1, : b.shape[0], : b.shape[1]] = b[::-1, ::-1]
+    one, other = scipy.fft.rfft2(both)
+    counts = scipy.fft.irfft2(one * other, padded)[: shape[0], : shape[1]][::-1]
     if crisp:
         return np.asarray(np.rint(counts))
     # Rounding of the transform, about eps |a| |b|, must not pass for mass next to the origin, where rho^-r is huge.
-    return np.where(counts > 1e-14 * np.linalg.norm(a) * np.linalg.norm(b), counts, 0.0)
+    norms = np.linalg.norm(both.reshape(2, -1), axis=1)
+    return np.where(counts > 1e-14 * norms[0] * norms[1], counts, 0.0)
 
 
 def _as_bool(mask: Mask) -> Mask:
