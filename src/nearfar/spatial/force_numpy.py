@@ -48,9 +48,9 @@ def _near(plan: Plan) -> tuple[Array, Array]:
 
 
 @functools.lru_cache(maxsize=16)
-def _blocks(plan: Plan, kind: Kind) -> list[Block]:
-    """The blocks of far points in this precision."""
-    return [Block(block.start, block.weights.astype(kind, copy=False)) for block in plan.blocks]
+def _single_blocks(plan: Plan) -> tuple[Block, ...]:
+    """The blocks of far points in single precision."""
+    return tuple(Block(block.start, block.weights.astype(np.float32)) for block in plan.blocks)
 
 
 @functools.lru_cache(maxsize=16)
@@ -97,7 +97,7 @@ def _share(mass: Array, block: Block, out: Array) -> None:
 
 def _far_forces(plan: Plan, mass: Array, result: Array, kind: Kind) -> None:
     """Write into `result` [octant, 8, r] what the masses at the first far points [octant, 8, ..] add up to."""
-    first, *others = _blocks(plan, kind)
+    first, *others = _single_blocks(plan) if kind is np.float32 else plan.blocks
     _share(mass, first, result)
     if not others:
         return
