@@ -69,7 +69,7 @@ class ViewsConfig:
     erase: float = 0.2
     """probability of an occluding box"""
     crop_metres: float = 0.0
-    """seasonal: side of the ground that a view shows; 0: as many pixels of the data as the view has, no interpolation"""
+    """seasonal: side of the ground that a view shows; 0: as many pixels of the data as the view has"""
     zoom: tuple[float, float] = (1.0, 1.0)
     """seasonal: factor on that side, drawn for each view"""
     turns: bool = True
@@ -169,7 +169,7 @@ class EvalConfig:
     pairs: Path | None = None
     """labelled pairs of objects, such as SpatialSense, for relations, banners and vqa; default: the run's own data"""
     text: Literal["bag", "gru"] = "bag"
-    """what reads the questions of vqa: a bag of words and word pairs, or, four times slower, a recurrent network; both learnt
+    """what reads the questions of vqa: a bag of words and word pairs, or, more slowly, a recurrent network; both learnt
     on them"""
     landcover: Path | None = None
     """labelled patches, such as EuroSAT, that task landcover classifies"""
@@ -186,6 +186,8 @@ class EvalConfig:
     """pixels of those data are normalised by their own training split, or as in the run's pre-training"""
     decoder: Literal["unet", "smp"] = "unet"
     """what maps classes from the encoder's features; smp: that of segmentation-models-pytorch"""
+    group_maps: Literal["each", "mean"] = "each"
+    """what decoders see of an encoder of band groups: the maps of every group side by side, or their mean"""
     decoder_epochs: int = 60
     """passes over the training tiles, also of landcover's finetune and histogram modes"""
     finetune: bool = False

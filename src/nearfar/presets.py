@@ -184,6 +184,8 @@ class Demo:
     """settings that are folders of the world, such as eval.change: oscd"""
     unit: str = "scenes"
     """what `samples` counts"""
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """overrides of one preset alone"""
 
 
 DEMOS: dict[str, Demo] = {
@@ -207,6 +209,42 @@ DEMOS: dict[str, Demo] = {
             "train.sampler": "balanced",
         },
     ),
+    "saco": Demo(
+        title="Land from space, with few labels",
+        lead="Generated Sentinel-2 time series of places on the ground, without labels. SACo+ learnt from groups of "
+        "bands and textures of different dates, MoCo v2 from red, green and blue, about as long. Both encoders were "
+        "then frozen and measured on other places: classes of patches, maps of crops, and what was built between two "
+        "dates. This is one small generated world with wide intervals; benchmarks/saco.py compares over several.",
+        world="nearfar.data.synthetic.sentinel_world",
+        samples=160,
+        unit="places",
+        presets=("saco_plus", "moco_v2"),
+        paths={
+            "data.root": "places",
+            "eval.landcover": "eurosat",
+            "eval.segment": "pastis",
+            "eval.change": "oscd",
+        },
+        overrides={
+            "data.size": 44,
+            "data.splits": (0.9, 0.05, 0.05),
+            "views.strength": 0.2,
+            "encoder.name": "nano_cnn",
+            "encoder.options": {"width": 16, "depth": 1},
+            "encoder.size": 32,
+            "method.head_norm": "batch",
+            "method.momentum": 0.95,
+            "method.queue": 1,
+            "method.group_weight": 0.2,
+            "train.epochs": 150,
+            "train.batch_size": 64,
+            "train.lr": 2e-3,
+            "train.health_every": 10,
+            "train.checkpoint_every": 50,
+            "eval.protocol": "spatial",
+        },
+        own={"moco_v2": {"train.epochs": 450}},
+    ),
     "csip": Demo(
         title="Pictures that know where things are",
         lead="Generated pictures of textured things in nine spatial relations. C-SIP contrasted the picture of a pair "
@@ -221,11 +259,14 @@ DEMOS: dict[str, Demo] = {
             "views.recipe": "pairs",
             "views.erase": 0.0,
             "encoder.name": "nano_cnn",
+            "encoder.options": {"width": 24, "depth": 1},
             "encoder.size": 64,
             "method.head_norm": "batch",
-            "train.epochs": 12,
+            "train.epochs": 14,
             "train.batch_size": 128,
             "train.lr": 2e-3,
+            "eval.tasks": ("health", "relations", "banners", "vqa"),
         },
+        own={"csip": {"method.banner_width": 16}},
     ),
 }

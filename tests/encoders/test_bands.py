@@ -177,3 +177,12 @@ def test_attention_and_onnx_textures_are_refused(tmp_path: Path) -> None:
         encoder.attention(image())
     with pytest.raises(ConfigError, match="no ONNX operator"):
         export(encoder, "onnx", tmp_path / "encoder.onnx")
+
+
+def test_maps_of_all_groups_side_by_side_have_the_pooled_maps_as_their_mean() -> None:
+    encoder = build_encoder(dataclasses.replace(NANO, textures=True), S2).eval()
+    x = image(2, 48)
+    pooled, joined = (encoder.features(x, pyramid=True, side_by_side=each).pyramid for each in (False, True))
+    for mean, maps in zip(pooled, joined, strict=True):
+        assert maps.shape[1] == 11 * mean.shape[1]
+        torch.testing.assert_close(maps.unflatten(1, (11, -1)).mean(1), mean)  # type: ignore[no-untyped-call]

@@ -70,7 +70,7 @@ def _world(demo: Demo, out: Path, args: Arguments) -> Path:
 
 
 def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Job:
-    overrides: dict[str, Any] = dict(demo.overrides)
+    overrides: dict[str, Any] = {**demo.overrides, **demo.own.get(preset, {})}
     overrides.update({key: str(world / folder) for key, folder in demo.paths.items()})
     overrides["train.seed"] = args.seed
     # One process a run: two runs on two cores, each with its own thread, are faster than one after the other.

@@ -14,7 +14,7 @@ from nearfar.errors import ConfigError
 from nearfar.report.summary import summary_text
 
 Mode = Literal["linear", "histogram", "finetune"]
-SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "decoder_epochs", "finetune", "text")
+SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "group_maps", "decoder_epochs", "finetune", "text")
 
 
 @dataclass
@@ -36,6 +36,8 @@ class Arguments:
     statistics: Literal["target", "run"] | None = None
     """normalise by those data's training split, or as in pre-training"""
     decoder: Literal["unet", "smp"] | None = None
+    group_maps: Literal["each", "mean"] | None = None
+    """what the decoder sees of an encoder of band groups: every group's maps, or their mean"""
     decoder_epochs: int | None = None
     finetune: bool | None = None
     """let the encoder learn with the decoder, or the relations"""

@@ -69,11 +69,19 @@ class BandEncoder(ImageEncoder):
         return self.features(x).pooled
 
     def features(
-        self, x: Tensor, textures: Tensor | None = None, *, pyramid: bool = False, resize: bool | None = None
+        self,
+        x: Tensor,
+        textures: Tensor | None = None,
+        *,
+        pyramid: bool = False,
+        resize: bool | None = None,
+        side_by_side: bool = False,
     ) -> GroupFeatures:
         """As `ImageEncoder.features`, of every group; `textures` [B, T, h, w] are made from x where not given."""
         sized = self._sized(x, self._resizes(pyramid, resize))
-        result: GroupFeatures = self.body(self._normalised(sized), self._textures(sized, textures), pyramid=pyramid)
+        result: GroupFeatures = self.body(
+            self._normalised(sized), self._textures(sized, textures), pyramid=pyramid, side_by_side=side_by_side
+        )
         return result
 
     def dense(self, x: Tensor) -> Tensor:

@@ -105,15 +105,19 @@ class GroupEncoder(nn.Module):
             parts.append(textures[:, self.texture_index].to(x.dtype))
         return torch.cat(parts, 1)
 
-    def forward(self, x: Tensor, textures: Tensor | None = None, *, pyramid: bool = False) -> GroupFeatures:
+    def forward(
+        self, x: Tensor, textures: Tensor | None = None, *, pyramid: bool = False, side_by_side: bool = False
+    ) -> GroupFeatures:
         """Images [B, C, H, W] (and texture maps [B, T, H, W]) -> `GroupFeatures`, in one pass of the backbone.
 
-        pyramid: also the maps of all stages, from the same pass. Raises ShapeError as `stack`, and ConfigError where
-        the backbone does not give its stages.
+        pyramid: also the maps of all stages, from the same pass; with `side_by_side` not pooled over the groups but
+        joined, [B, G D_i, h_i, w_i]. Raises ShapeError as `stack`, and ConfigError where the backbone does not give its
+        stages.
         """
         rows = self._rows(x, textures)
         features, stages = self._stages(rows) if pyramid else (self.backbone(rows), [])
-        return GroupFeatures(self._by_sample(features), self._pooled(features), tuple(map(self._pooled, stages)))
+        maps = tuple(self._by_sample(stage).flatten(1, 2) if side_by_side else self._pooled(stage) for stage in stages)
+        return GroupFeatures(self._by_sample(features), self._pooled(features), maps)
 
     def pyramid(self, x: Tensor, textures: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
         """Pooled features [B, D] and maps of all stages from fine to coarse, pooled over the groups."""

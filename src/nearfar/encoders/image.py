@@ -71,13 +71,20 @@ class ImageEncoder(nn.Module):
         return cast(Tensor, self.body(self.prepare(x)))
 
     def features(
-        self, x: Tensor, textures: Tensor | None = None, *, pyramid: bool = False, resize: bool | None = None
+        self,
+        x: Tensor,
+        textures: Tensor | None = None,
+        *,
+        pyramid: bool = False,
+        resize: bool | None = None,
+        side_by_side: bool = False,
     ) -> GroupFeatures:
         """[B, C, H, W] -> what an encoder of groups says too, here of one group: `each` [B, 1, feature_dim].
 
         pyramid: also the maps of all stages, from fine to coarse. resize: to `config.size` as `forward` does; by
         default not where a pyramid is asked for, whose maps are then of the image's own resolution (a ViT with a fixed
-        grid is always resized). textures: for encoders that take them. Raises ShapeError, and ConfigError for networks
+        grid is always resized). side_by_side: maps of all groups joined rather than pooled, the same for one group.
+        textures: for encoders that take them. Raises ShapeError, and ConfigError for networks
         that do not give their stages.
         """
         if textures is not None:

@@ -27,11 +27,20 @@ class DenseModel(nn.Module):
     kind: "segment" pools the dates (`pool_dates`). "change" takes the difference of two (`difference`), after the
     second has been shifted, band by band, to the median of the first over the pixels that both have: haze, sun and
     season change a whole scene, and are not what changed in it. The encoder is always in evaluation mode: batch
-    statistics of a few tiles would tell of the tiles. It learns only if `finetune`.
+    statistics of a few tiles would tell of the tiles. It learns only if `finetune`. side_by_side: the maps of an
+    encoder of band groups are joined, so that the decoder learns what to take from which group, and not their mean.
     """
 
-    def __init__(self, encoder: ImageEncoder, decoder: nn.Module, kind: Kind, finetune: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        decoder: nn.Module,
+        kind: Kind,
+        finetune: bool = False,
+        side_by_side: bool = False,
+    ) -> None:
         super().__init__()
+        self.side_by_side = side_by_side
         self.encoder, self.decoder, self.kind, self.finetune = encoder.eval(), decoder, kind, finetune
 
     def train(self, mode: bool = True) -> DenseModel:
@@ -70,7 +79,10 @@ class DenseModel(nn.Module):
 
     def _encode(self, images: Tensor) -> Pyramid:
         chunk = max(1, _PIXELS // (images.shape[-1] * images.shape[-2]))
-        parts = [self.encoder.features(part, pyramid=True).pyramid for part in torch.split(images, chunk)]
+        parts = [
+            self.encoder.features(part, pyramid=True, side_by_side=self.side_by_side).pyramid
+            for part in torch.split(images, chunk)
+        ]
         return [torch.cat(level) for level in zip(*parts, strict=True)]
 
 
@@ -82,15 +94,15 @@ def _shift(pair: Tensor, both: Tensor) -> Tensor:
     return (medians[:1] - medians[1:]).view(-1, 1, 1)
 
 
-def layout(encoder: ImageEncoder) -> tuple[tuple[int, ...], int]:
-    """(widths D_i of the encoder's maps, pixels of the image a cell of the coarsest).
+def layout(encoder: ImageEncoder, side_by_side: bool = False) -> tuple[tuple[int, ...], int]:
+    """(widths D_i of the encoder's maps, with `side_by_side` of all groups, pixels of the image a cell of the coarsest).
 
     Raises ConfigError for encoders without maps.
     """
     side = encoder.config.size if encoder.grid is not None else 64
     image = encoder.mean.view(1, -1, 1, 1).expand(1, -1, side, side)
     with torch.no_grad():
-        maps = encoder.eval().features(image, pyramid=True).pyramid
+        maps = encoder.eval().features(image, pyramid=True, side_by_side=side_by_side).pyramid
     if not maps:
         raise ConfigError("the encoder gives no maps", where="encoder.name", found=encoder.config.name)
     return tuple(m.shape[1] for m in maps), -(-side // min(m.shape[-1] for m in maps))

@@ -63,9 +63,10 @@ class DenseMaps:
 
 def dense_maps(encoder: ImageEncoder, meta: Mapping[str, Any], state: Mapping[str, Tensor]) -> DenseMaps:
     """From a head's file. Raises KeyError or RuntimeError where the two do not belong together."""
-    widths, multiple = layout(encoder)
+    side_by_side = meta.get("group_maps") == "each"
+    widths, multiple = layout(encoder, side_by_side)
     decoder = build_decoder(meta["decoder"], widths, len(meta["classes"]), int(meta["decoder_width"]))
     decoder.load_state_dict({k.removeprefix("decoder."): v for k, v in state.items() if k.startswith("decoder.")})
-    model = DenseModel(encoder, decoder.to(encoder.mean.device), meta["task"]).eval()
+    model = DenseModel(encoder, decoder.to(encoder.mean.device), meta["task"], side_by_side=side_by_side).eval()
     window = encoder.config.size if encoder.grid is not None else 0
     return DenseMaps(model, tuple(meta["index"]), multiple, float(meta["threshold"]), window)

@@ -114,11 +114,13 @@ def _model(run: Run, config: EvalConfig, scenes: SceneSet, kind: Kind) -> tuple[
     side = encoder.config.size if encoder.grid is not None else config.tile or TILES[kind]
     if config.statistics == "target":
         set_statistics(encoder, *tile_statistics(tiles_of(scenes.of_split("train"), side), choice, side))
-    widths, _ = layout(encoder)
+    side_by_side = config.group_maps == "each"
+    widths, _ = layout(encoder, side_by_side)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         decoder = build_decoder(config.decoder, widths, len(scenes.classes), WIDTH)
-    return DenseModel(encoder, decoder.to(encoder.mean.device), kind, config.finetune), choice, side
+    model = DenseModel(encoder, decoder.to(encoder.mean.device), kind, config.finetune, side_by_side)
+    return model, choice, side
 
 
 def _meta(config: EvalConfig, scenes: SceneSet, model: DenseModel, choice: BandChoice, fit: Fit) -> dict[str, Any]:
@@ -134,6 +136,7 @@ def _meta(config: EvalConfig, scenes: SceneSet, model: DenseModel, choice: BandC
         "gsd": scenes.gsd,
         "decoder": config.decoder,
         "decoder_width": WIDTH,
+        "group_maps": config.group_maps,
         "threshold": fit.threshold,
         "statistics": config.statistics,
     }
@@ -147,7 +150,7 @@ def _keep(run: Run, meta: dict[str, Any], model: DenseModel) -> None:
 
 
 def _settings(config: EvalConfig, meta: dict[str, Any], fit: Fit) -> dict[str, Any]:
-    names = ("decoder", "statistics", "threshold", "bands", "sensor")
+    names = ("decoder", "group_maps", "statistics", "threshold", "bands", "sensor")
     score = None if math.isnan(fit.score) else fit.score
     chosen = {"epochs": fit.epochs, "best_epoch": fit.best_epoch, "validation_score": score}
     return {**{name: meta[name] for name in names}, **chosen, "finetuned": config.finetune, "seed": config.seed}
