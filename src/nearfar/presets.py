@@ -265,7 +265,7 @@ DEMOS: dict[str, Demo] = {
             "train.epochs": 14,
             "train.batch_size": 128,
             "train.lr": 2e-3,
-            "eval.tasks": ("health", "relations", "banners", "vqa"),
+            "eval.tasks": ("relations", "banners", "vqa"),
         },
         own={"csip": {"method.banner_width": 16}},
     ),
