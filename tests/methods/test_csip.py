@@ -222,7 +222,7 @@ def test_bad_batches() -> None:
 def test_the_demonstration_trains_both_presets_on_the_same_views() -> None:
     demo = DEMOS["csip"]
     for preset in demo.presets:
-        config = configio.load(preset, None, demo.overrides)
+        config = configio.load(preset, None, {**demo.overrides, **demo.own.get(preset, {})})
         assert config.views.recipe == "pairs" and config.data.modalities == ("rgb", "masks")
     channels = pair_channels(("rgb", "masks"))
     assert nearfar.create("csip", channels=channels, encoder=ENCODER).masks_same_image is False

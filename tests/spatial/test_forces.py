@@ -196,6 +196,14 @@ def test_leading_sizes_broadcast_and_dtypes_stay() -> None:
     assert np.array_equal(force_banner(a.astype(np.uint8), b.astype(int), [-1.0, 2.0], 16), banner[0, 0])
 
 
+@pytest.mark.parametrize("rows", [24, 101])
+def test_single_precision_of_grey_masks_is_nearly_double(rows: int) -> None:
+    a, b = (mask.astype(np.float32) for mask in blobs(2, size=64, grey=True))
+    forces = np.linspace(-5, 5, rows).tolist()
+    exact = force_banner(a.astype(float), b.astype(float), forces)
+    assert np.abs(force_banner(a, b, forces) - exact).max() < 1e-6
+
+
 def test_working_memory_is_not_shared() -> None:
     """Results stay when another is computed, in this thread or in others."""
     pairs = [blobs(seed, size) for seed, size in enumerate((24, 12, 30, 18))] * 3
