@@ -108,7 +108,7 @@ def measure(seed: int, arms: list[str], folder: Path, out: Path) -> None:
         if arm in read(out)["runs"].get(str(seed), {}):
             continue
         if not world.exists():
-            # Seeds that nothing was tuned on.
+            # World sizes and epochs were raised once, after a first look at the smaller world of seed 0.
             generate(world, n=SCENES, seed=1000 + seed)
         made = train_and_measure(arm, seed, world, folder / f"{arm}-{seed}")
         runs = read(out)["runs"]  # anew: other seeds may be measured beside this one

@@ -294,8 +294,30 @@ def csip(results: dict[str, Any]) -> list[str]:
     ]
 
 
+def saco(results: dict[str, Any]) -> list[str]:
+    """SACo+ against MoCo v2 and against no training, seed by seed and paired."""
+    runs, found = results["runs"], results["differences"]
+    arms = {"untrained": "untrained", "moco_v2": "MoCo v2", "saco_plus": "SACo+"}
+    spent = {arm: sum(run[arm]["train_seconds"] for run in runs.values()) / len(runs) for arm in arms}
+    lines = [
+        f"Generated worlds, {len(runs)} seeds (`python benchmarks/saco.py`); frozen encoders, other places to test on.",
+        f"CPU time of training: {spent['saco_plus']:.0f} s (SACo+) and {spent['moco_v2']:.0f} s (MoCo v2). Means over",
+        "the seeds, and paired differences with 95 % intervals of Student's t:",
+        "",
+        f"| | {' | '.join(arms.values())} | SACo+ - untrained | SACo+ - MoCo v2 |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for figure, row in found.items():
+        means = [f"{sum(run[arm][figure] for run in runs.values()) / len(runs):.3f}" for arm in arms]
+        over = [row[f"over {arm}"] for arm in ("untrained", "moco_v2")]
+        cells = means + [f"{d['value']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})" for d in over]
+        lines.append(f"| {figure} | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[Any], list[str]]] = {
     "csip": csip,
+    "saco": saco,
     "core": core,
     "core_growth": core_growth,
     "threads": threads,

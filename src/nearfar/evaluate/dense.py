@@ -95,7 +95,7 @@ def _shift(pair: Tensor, both: Tensor) -> Tensor:
 
 
 def layout(encoder: ImageEncoder, side_by_side: bool = False) -> tuple[tuple[int, ...], int]:
-    """(widths D_i of the encoder's maps, with `side_by_side` of all groups, pixels of the image a cell of the coarsest).
+    """(widths D_i of the encoder's maps, of all groups with `side_by_side`; pixels a cell of the coarsest).
 
     Raises ConfigError for encoders without maps.
     """
