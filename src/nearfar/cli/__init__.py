@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     args = [a for a in args if a != "--traceback"]
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _note
+            warnings.showwarning = notes()
             return _dispatch(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
@@ -91,11 +92,18 @@ def _explain(error: BaseException) -> int:
     return _say(f"{type(error).__name__}: {error} (--traceback shows where)", 1)
 
 
-def _note(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+def notes(name: str = "nearfar") -> Callable[..., None]:
+    """What stands in for `warnings.showwarning` in a command: a line on stderr, each text once."""
+    said: set[str] = set()
+
     # Python's own form shows a path and a line of source, which help no user of a command; other packages' warnings
     # (deprecations, versions) concern developers.
-    if issubclass(category, UserWarning) and "nearfar" in filename:
-        print(f"nearfar: note: {message}", file=sys.stderr)
+    def note(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+        if issubclass(category, UserWarning) and "nearfar" in filename and str(message) not in said:
+            said.add(str(message))
+            print(f"{name}: note: {message}", file=sys.stderr)
+
+    return note
 
 
 def _say(message: str, status: int) -> int:

@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from nearfar.cli import notes
 from nearfar.errors import NearfarError
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -87,6 +89,7 @@ def _check_alive(processes: Mapping[str, BaseProcess], metrics: Mapping[str, Any
 
 
 def _work(job: Job, events: Any) -> None:
+    warnings.showwarning = notes(job.preset)
     try:
         events.put((job.preset, "done", _train_and_evaluate(job, lambda e: events.put((job.preset, "event", dict(e))))))
     except KeyboardInterrupt:
