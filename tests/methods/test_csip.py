@@ -111,7 +111,7 @@ def test_pairs_with_nearly_the_same_banner(name: str, use: Any) -> None:
     known = Relations(None, (flat, flat), use, 0.8)
     expected = clip_loss(z["image"], z["banner"], scale=1 / 0.07, relations=known)
     torch.testing.assert_close(method.step(batch).loss, expected, atol=1e-5, rtol=1e-5)
-    assert abs(float(expected.detach()) - float(make(false_negatives="none").step(batch).loss.detach())) > 1e-3
+    assert abs(float(expected.detach()) - float(make(false_negatives="none").step(batch).loss.detach())) > 1e-4
 
 
 def test_twins_are_masked() -> None:
