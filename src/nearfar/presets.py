@@ -242,6 +242,7 @@ DEMOS: dict[str, Demo] = {
             "train.health_every": 10,
             "train.checkpoint_every": 50,
             "eval.protocol": "spatial",
+            "eval.tasks": ("health", "attention", "landcover", "segment", "change"),
         },
         own={"moco_v2": {"train.epochs": 450}},
     ),

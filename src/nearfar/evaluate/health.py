@@ -14,7 +14,6 @@ from nearfar.data.loader import make_loader
 from nearfar.errors import DataError, ShapeError
 from nearfar.evaluate.embed import check_channels, encode, run_encoder
 from nearfar.train.health import alignment, effective_rank, uniformity
-from nearfar.views import build_views
 
 if TYPE_CHECKING:
     from nearfar.train.run import Run
@@ -49,9 +48,13 @@ def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = No
     chosen = np.unique(np.linspace(0, max(0, len(samples) - 1), min(LIMIT, len(samples))).astype(int))
     if len(chosen) < 2:
         raise DataError("health needs two test images", found=len(chosen))
-    views = build_views(run.config.views, samples.channels, encoder.config.size)
     loader = make_loader(
-        samples.subset(chosen), batch_size=128, views=views, sampler="sequential", seed=config.seed, drop_last=False
+        samples.subset(chosen),
+        batch_size=128,
+        views=run.method().views,
+        sampler="sequential",
+        seed=config.seed,
+        drop_last=False,
     )
     parts = [(batch["image"], batch["views"][:, 0], batch["views"][:, -1]) for batch in loader]
     z, z0, z1 = (torch.cat([encode(encoder, images) for images in column]) for column in zip(*parts, strict=True))

@@ -41,6 +41,7 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
         sections.noise(named),
         sections.attention(named),
         sections.anomaly(named),
+        sections.skipped(named),
     ]
     numbers = _write_numbers(named, out)
     details = {f"configuration of {name}": (run.path / "config.yaml").read_text() for name, run in named.items()}

@@ -12,12 +12,13 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from nearfar.report.style import INK, bare, colour, figure, save
 
 MAP_LIMIT = 2000  # t-SNE beyond this is slow and the picture no clearer
+MAP_LEAST = 10  # fewer points are no map
 
 
 def project(z: np.ndarray, seed: int = 0) -> np.ndarray:
     """Embeddings [n, D] to the plane [n, 2] in 0..1: t-SNE, or PCA below ten rows and above the limit."""
     unit = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    if 10 <= len(unit) <= MAP_LIMIT and unit.shape[1] > 2 and np.ptp(unit, axis=0).max() > 1e-6:
+    if MAP_LEAST <= len(unit) <= MAP_LIMIT and unit.shape[1] > 2 and np.ptp(unit, axis=0).max() > 1e-6:
         from sklearn.manifold import TSNE
 
         plane = TSNE(perplexity=min(30, len(unit) / 4), init="pca", random_state=seed, n_jobs=1).fit_transform(unit)

@@ -41,9 +41,13 @@ def summary(runs: Runs) -> Section:
         part.tables.append(
             Table(head, body, "Paired differences: the interval of each excludes 0 where they truly differ.")
         )
-    skipped = {name: run.metrics.get("skipped", {}) for name, run in runs.items()}
-    part.texts += [f"{name}: {task} was not measured: {why}" for name, s in skipped.items() for task, why in s.items()]
     return part
+
+
+def skipped(runs: Runs) -> Section:
+    """The tasks that the data did not allow, and why; last, since most readers did not ask for them."""
+    rows = [[task, name, why] for name, run in runs.items() for task, why in run.metrics.get("skipped", {}).items()]
+    return Section("Not measured", tables=[Table(["task", "run", "why"], rows)] if rows else [])
 
 
 def comparison(runs: Runs) -> dict[str, Any]:
@@ -99,6 +103,8 @@ def embedding(runs: Runs) -> Section:
         chosen = np.flatnonzero(data["split"] == "test")
         chosen = chosen if len(chosen) else np.arange(len(data["z"]))
         chosen = chosen[: maps.MAP_LIMIT]
+        if len(chosen) < maps.MAP_LEAST:
+            continue
         labels = best_labels(data)[chosen]
         pictures = thumbnails["images"][chosen] if thumbnails else None
         path = maps.map_figure(
