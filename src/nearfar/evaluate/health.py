@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from nearfar.config import EvalConfig
 from nearfar.data.dataset import SampleDataset
-from nearfar.data.loader import make_loader
-from nearfar.errors import DataError, ShapeError
+from nearfar.data.loader import Batch, make_loader
+from nearfar.encoders.image import ImageEncoder
+from nearfar.errors import DataError, ResumeError, ShapeError
 from nearfar.evaluate.embed import check_channels, encode, run_encoder
 from nearfar.train.health import alignment, effective_rank, uniformity
+from nearfar.views import build_views
 
 if TYPE_CHECKING:
     from nearfar.train.run import Run
@@ -51,7 +54,7 @@ def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = No
     loader = make_loader(
         samples.subset(chosen),
         batch_size=128,
-        views=run.method().views,
+        views=_views(run, encoder, samples),
         sampler="sequential",
         seed=config.seed,
         drop_last=False,
@@ -59,3 +62,11 @@ def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = No
     parts = [(batch["image"], batch["views"][:, 0], batch["views"][:, -1]) for batch in loader]
     z, z0, z1 = (torch.cat([encode(encoder, images) for images in column]) for column in zip(*parts, strict=True))
     return health(z, z0, z1)
+
+
+def _views(run: Run, encoder: ImageEncoder, samples: SampleDataset) -> Callable[[Batch], Batch]:
+    """Those of the method, which may draw dates or banners; the plain recipe where only the encoder was kept."""
+    try:
+        return run.method().views
+    except ResumeError:
+        return build_views(run.config.views, samples.channels, encoder.config.size)
