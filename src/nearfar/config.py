@@ -47,6 +47,20 @@ class DataConfig:
     """smallest object of such a pair, as a share of its image"""
     max_iou: float = 0.7
     """largest intersection over union of the boxes of such a pair"""
+    train: Path | None = None
+    """studies (image, caption, boxes): the JSON file of the training samples; `root` may then be left out"""
+    val: Path | None = None
+    """the JSON file of the validation samples"""
+    test: Path | None = None
+    """the JSON file of the test samples"""
+    image_root: Path | None = None
+    """folder that the image paths of those files are relative to; default: each file's own folder"""
+    max_objects: int = 32
+    """detections of an image that are kept, the most confident ones"""
+    labels: Path | None = None
+    """YAML or JSON file with the object classes, a list or name: number; default: the 14 published ones"""
+    on_unknown: Literal["error", "map"] = "error"
+    """a detection of another class: error, or map it to UNKNOWN"""
 
 
 @dataclass(frozen=True)
@@ -54,10 +68,11 @@ class ViewsConfig:
     """How one sample becomes several views."""
 
     count: int = 2
-    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none", "seasonal", "pairs"] = "standard"
+    recipe: Literal["standard", "thermal", "thermal_legacy", "weak", "none", "seasonal", "pairs", "study"] = "standard"
     """standard: crop, flip, per-modality photometric; thermal: the corrected thermal pipeline on thermal channels;
     seasonal: dates of a place, in ground units, one photometric change for all bands; pairs: mirrors that image, masks
-    and boxes of two objects share, photometric changes of the image alone"""
+    and boxes of two objects share, photometric changes of the image alone; study: a clinical picture and its boxes,
+    mild photometric changes and the mirrors asked for, nothing else"""
     crop_scale: tuple[float, float] = (0.35, 1.0)
     """area of the random crop as a share of the image"""
     flip_horizontal: float = 0.5
