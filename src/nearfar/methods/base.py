@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nearfar import parallel
 from nearfar.config import MethodConfig, ViewsConfig
+from nearfar.data import SampleDataset
 from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.mode import evaluating
@@ -63,6 +64,13 @@ class Method(nn.Module):
     def embedding_dim(self) -> int:
         """Width D of what the loss sees."""
         return self.config.projection[-1] if self.config.projection else self.encoder.feature_dim
+
+    def prepare(self, dataset: SampleDataset) -> None:
+        """Learn what must be known of the training data: a vocabulary, how frequent classes are. By default nothing.
+
+        The trainer calls it once, on every rank, after the method is built and before anything is loaded into it.
+        What it sets belongs into the state (buffers, `get_extra_state`): later the method is built without data.
+        """
 
     def views(self, sample: Mapping[str, Any]) -> Batch:
         """The sample (or collated batch) with `views` added: float32 [V, C, h, w], or [B, V, C, h, w].

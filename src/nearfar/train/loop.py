@@ -88,12 +88,13 @@ def _launch(
 
 
 def _given(method: Method, dataset: SampleDataset) -> tuple[Method, SampleDataset]:
+    method.prepare(dataset)
     return method, dataset
 
 
 def _with_method(config: RunConfig[Any], dataset: SampleDataset) -> tuple[Method, SampleDataset]:
     mean, std = channel_statistics(dataset)
-    return build_method(config, dataset.channels, mean, std), dataset
+    return _given(build_method(config, dataset.channels, mean, std), dataset)
 
 
 def _on_device(
