@@ -102,6 +102,23 @@ def clustered_confusions(
         yield np.stack([_confusions(outcomes[0], guesses, drawn, classes) for guesses in outcomes[1:]])
 
 
+def cluster_weights(
+    samples: int, clusters: ArrayLike | None = None, *, resamples: int = 1000, seed: int = 0
+) -> Iterator[FloatArray]:
+    """How often each sample is in a resample that draws whole clusters [n], in chunks [r, n].
+
+    A patient drawn twice counts twice with all images. Without clusters every sample is one of its own. Raises
+    ShapeError where there is not one cluster a sample.
+    """
+    names = np.arange(samples) if clusters is None else np.asarray(clusters)
+    if names.shape != (samples,):
+        raise ShapeError("one cluster a sample", found=names.shape, expected=(samples,))
+    place = np.unique(names, return_inverse=True)[1].ravel()
+    rng = np.random.default_rng(seed)
+    for size in _sizes(resamples, max(1, _CELLS // samples)):
+        yield _drawn_clusters(rng, int(place.max()) + 1, size)[:, place]
+
+
 def cluster_matrix(clusters: ArrayLike) -> scipy.sparse.csr_array:
     """Which cluster each of n samples is in: ones in a sparse [clusters, n]."""
     place = np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()

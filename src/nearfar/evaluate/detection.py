@@ -15,6 +15,7 @@ from scipy.ndimage import label as connected_components
 
 from nearfar.errors import DataError, ShapeError
 from nearfar.evaluate.bootstrap import FloatArray, Interval, interval
+from nearfar.evaluate.roc import roc_auc
 
 BoolArray = NDArray[np.bool_]
 
@@ -49,7 +50,7 @@ def image_auroc(score: ArrayLike, anomalous: ArrayLike) -> float:
     """
     scores, truth = np.asarray(score, dtype=np.float64), np.asarray(anomalous, dtype=bool)
     _check_scores(scores, truth)
-    return _area(_image_levels(scores, truth, exact=True))
+    return roc_auc(truth, scores)
 
 
 def pixel_auroc(maps: ArrayLike, masks: ArrayLike) -> float:
@@ -138,8 +139,8 @@ def _resampled(found: Detection, resamples: int, seed: int) -> dict[str, FloatAr
     return drawn
 
 
-def _image_levels(score: FloatArray, anomalous: BoolArray, exact: bool = False) -> _Levels:
-    level, count = _level_of(score, exact)
+def _image_levels(score: FloatArray, anomalous: BoolArray) -> _Levels:
+    level, count = _level_of(score, exact=False)
     table = np.zeros((len(score), count))
     table[np.arange(len(score)), level] = 1
     return _Levels(table * ~anomalous[:, None], table * anomalous[:, None])
