@@ -46,7 +46,7 @@ def read(path: Path) -> Array:
     Raises DataError for a file that is missing, unreadable, truncated, or of a layout that would lose depth, and for
     values that are NaN or infinite.
     """
-    array = _guarded(path, _read_npy if path.suffix.lower() == ".npy" else _read_pillow)
+    array = guarded(path, _read_npy if path.suffix.lower() == ".npy" else _read_pillow)
     if array.size == 0:
         raise DataError("the image is empty", where=path, found=f"shape {array.shape}", fix="Remove the file.")
     _refuse_nonfinite(array, path)
@@ -55,7 +55,7 @@ def read(path: Path) -> Array:
 
 def fingerprint(path: Path) -> tuple[Path, int, int]:
     """What changes when the file does: its path, time of change and size. Raises DataError where it is not there."""
-    status = _guarded(path, Path.stat)
+    status = guarded(path, Path.stat)
     return path, status.st_mtime_ns, status.st_size
 
 
@@ -105,7 +105,8 @@ def resize_mask(mask: NDArray[np.bool_], size: int) -> Tensor:
     return covered >= min(0.5, most) if most > 0 else torch.zeros_like(covered, dtype=torch.bool)
 
 
-def _guarded(path: Path, decode: Callable[[Path], T]) -> T:
+def guarded(path: Path, decode: Callable[[Path], T]) -> T:
+    """What `decode` makes of the file; its failures, and those of opening it, become DataError."""
     try:
         return decode(path)
     except FileNotFoundError:

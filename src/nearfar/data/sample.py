@@ -35,7 +35,7 @@ class Sample(TypedDict, total=False):
     image_index: int  # equal for the pairs of one image
     predicate: int  # the relation that is asked about, where `label` says whether it holds
     text: str  # caption of a study's image
-    objects: Tensor  # float32 [M, 5], x, y, w, h (top left, units of the letterboxed canvas), confidence; then zero rows
+    objects: Tensor  # float32 [M, 5], x, y, w, h (top left, 0..1 of the letterboxed canvas), confidence; then zero rows
     object_labels: Tensor  # int64 [M], class of each object, -1 beyond their count
     present: Tensor  # bool [3], image, text, boxes: False where it is missing (no detections are not missing)
 
