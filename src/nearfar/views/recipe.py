@@ -36,7 +36,8 @@ def build_views(
     sample are a function of its image, its seed and the view's number alone, on the device of the image.
 
     The recipe "seasonal" takes a time series, see `nearfar.views.seasonal.SeasonalViews`; it alone heeds `shots`, what
-    each view shows, and `halves`. The recipe "pairs" takes pairs of objects, see `nearfar.views.pairs.PairViews`.
+    each view shows, and `halves`. The recipe "pairs" takes pairs of objects, see `nearfar.views.pairs.PairViews`,
+    and "study" pictures with any number of boxes, see `nearfar.views.study.StudyViews`.
 
     Raises ConfigError for values out of range, and for a thermal recipe without a thermal modality among several.
     """
@@ -47,6 +48,10 @@ def build_views(
         from nearfar.views.pairs import PairViews  # which changes values as the recipes here do
 
         return PairViews(config, channels, size)
+    if config.recipe == "study":
+        from nearfar.views.study import StudyViews  # for the same reason
+
+        return StudyViews(config, channels, size)
     return Views(config, channels, size)
 
 

@@ -1,0 +1,87 @@
+"""Views of a clinical study: one picture with its boxes, changed little, so that what is judged stays what it is.
+
+Blur, dark gain and cut-off structures are what makes a picture bad there, so no view adds them: no crop, no turn, no
+blur, no occlusion. A mirror changes left and right, which has a meaning in a body, so it is off unless asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nearfar.config import ViewsConfig
+from nearfar.data.sample import Channels
+from nearfar.spatial.boxes import flip_objects
+from nearfar.views import photometric
+from nearfar.views.pairs import mirrored
+from nearfar.views.random import chance, derive, uniform
+from nearfar.views.recipe import Batch, Views, sample_seeds
+
+
+@dataclass(frozen=True)
+class StudyViews:
+    """What `build_views` returns for the recipe "study"; plain data.
+
+    Takes `image` float [B, C, S, S] and `seed` int64 [B], perhaps `objects` float [B, M, 5] (x, y, w, h from 0 to 1 of
+    the image, top-left, and confidence), or the same of one sample without B. Returns a new dict with `views`
+    [B, V, C, size, size] and, where there were objects, `objects_views` [B, V, M, 5]: both by one and the same mirror.
+
+    `config.strength` sets the changes of contrast (to 1 +- 0.4 of it), level (+- 0.4 deviations) and noise (up to 0.1
+    deviations) of each modality; 0: none, and without mirrors (`flip_horizontal`, `flip_vertical`) the view is the
+    image whatever its seed (`still`). `crop_scale`, `rotate` and `erase` play no part.
+    """
+
+    config: ViewsConfig
+    channels: Channels
+    size: int
+
+    @property
+    def still(self) -> bool:
+        """Whether a view does not depend on the seed."""
+        return not (self.config.strength or self.config.flip_horizontal or self.config.flip_vertical)
+
+    def __call__(self, sample: Mapping[str, Any]) -> Batch:
+        if sample["image"].ndim == 4:
+            return {**sample, **self._make(sample)}
+        batch = {k: torch.as_tensor(sample[k])[None] for k in ("image", "objects", "seed") if k in sample}
+        return {**sample, **{k: v[0] for k, v in self._make(batch).items()}}
+
+    def _make(self, batch: Mapping[str, Any]) -> Batch:
+        image, count = batch["image"], self.config.count
+        self._plain.check_image(image)
+        seed = sample_seeds(batch, image)
+        key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+        across = chance(derive(key, "flip_x"), self.config.flip_horizontal)
+        down = chance(derive(key, "flip_y"), self.config.flip_vertical)
+        if image.shape[-2:] != (self.size, self.size):
+            image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
+        views = self._changed(mirrored(image.repeat_interleave(count, 0), across, down), key)
+        made = {"views": views.reshape(len(image), count, *views.shape[1:])}
+        if "objects" in batch:
+            objects = flip_objects(batch["objects"].repeat_interleave(count, 0), across, down)
+            made["objects_views"] = objects.reshape(len(image), count, *objects.shape[1:])
+        return made
+
+    @cached_property
+    def _plain(self) -> Views:
+        return Views(replace(self.config, recipe="none"), self.channels, self.size)
+
+    def _changed(self, views: Tensor, key: Tensor) -> Tensor:
+        strength = self.config.strength
+        if not strength:
+            return views
+        parts = []
+        for name, positions in self.channels.modalities.items():
+            part, own = views[:, positions[0] : positions[-1] + 1].contiguous(), derive(key, name)
+            part = photometric.contrast(
+                part, uniform(derive(own, "contrast"), (), 1 - 0.4 * strength, 1 + 0.4 * strength)
+            )
+            part = photometric.shift(part, uniform(derive(own, "shift"), (), -0.4 * strength, 0.4 * strength))
+            parts.append(photometric.noise(part, own, uniform(derive(own, "noise_amount"), (), 0.0, 0.1 * strength)))
+        return torch.cat(parts, 1)
