@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nearfar.config import EvalConfig
 from nearfar.data.dataset import SampleDataset
+from nearfar.data.gqa_questions import question_files, read_gqa_questions
 from nearfar.data.questions import NAME, Question, read_questions
 from nearfar.errors import DataError
 from nearfar.evaluate.bootstrap import IntArray, bootstrap_mean
@@ -63,7 +64,7 @@ class Answerer(nn.Module):
 
 
 def vqa_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = None) -> dict[str, Any]:
-    """Accuracy on the test questions of `questions.jsonl` beside the pairs, and by kind of question.
+    """Accuracy on the test questions beside the pairs (`questions.jsonl`, or GQA's own files), and by kind of question.
 
     `picture`: the head on question and features; `question_only`: the same without the picture; `boxes`: the same with
     what the boxes tell; `majority`: the most frequent answer of its kind. Only answers that training has for a kind
@@ -72,7 +73,7 @@ def vqa_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = None)
     questions or none about test or training pairs.
     """
     parts = open_pairs(run, config, dataset)
-    asked = ask(parts, read_questions(_path(parts)))
+    asked = ask(parts, _questions(parts))
     train, test = asked["train"], asked["test"]
     answers = sorted({question.answer for question in train.questions})
     permitted = _permitted(train.questions, test.questions, answers)
@@ -116,12 +117,16 @@ def ask(parts: dict[str, Pairs], questions: list[Question]) -> dict[str, Asked]:
     return asked
 
 
-def _path(parts: dict[str, Pairs]) -> Any:
+def _questions(parts: dict[str, Pairs]) -> list[Question]:
     root = next(iter(parts.values())).data.root
     folder = root if root is None or root.is_dir() else root.parent
-    if folder is None or not (folder / NAME).is_file():
-        raise DataError("there are no questions about the pairs", where=folder, expected=NAME)
-    return folder / NAME
+    if folder is not None and (folder / NAME).is_file():
+        return read_questions(folder / NAME)
+    files = question_files(folder) if folder is not None else []
+    if not files:
+        expected = f"{NAME}, or train_balanced_questions.json and val_balanced_questions.json of GQA"
+        raise DataError("there are no questions about the pairs", where=folder, expected=expected)
+    return read_gqa_questions(files, [id for part in parts.values() for id in part.data.ids])
 
 
 def _answered(

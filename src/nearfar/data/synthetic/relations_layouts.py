@@ -167,8 +167,9 @@ def write_unrel(root: Path, *, scenes: int = 8, size: int = 48, seed: int = 0) -
 
 
 def write_gqa(root: Path, *, scenes: int = 8, size: int = 48, seed: int = 0) -> Path:
-    """`{train,val}_sceneGraphs.json` and `images/`."""
+    """`{train,val}_sceneGraphs.json`, `{train,val}_balanced_questions.json` and `images/`."""
     graphs: dict[str, dict[str, Any]] = {"train": {}, "val": {}}
+    questions: dict[str, dict[str, Any]] = {"train": {}, "val": {}}
     for shot in _shots(scenes, size, seed):
         path = root / "images" / f"{shot.number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +181,39 @@ def write_gqa(root: Path, *, scenes: int = 8, size: int = 48, seed: int = 0) -> 
         for pair in shot.pairs:
             objects[str(pair.subject)]["relations"].append({"name": pair.word, "object": str(pair.target)})
         graph = {"width": size, "height": size, "objects": objects}
-        graphs["val" if shot.split == "test" else "train"][str(shot.number)] = graph
-    for name, part in graphs.items():
-        _dump(root / f"{name}_sceneGraphs.json", part)
+        split = "val" if shot.split == "test" else "train"
+        graphs[split][str(shot.number)] = graph
+        questions[split] |= _gqa_questions(shot)
+    for name, graph in graphs.items():
+        _dump(root / f"{name}_sceneGraphs.json", graph)
+        _dump(root / f"{name}_balanced_questions.json", questions[name])
     return root
+
+
+def _gqa_questions(shot: _Shot) -> dict[str, Any]:
+    """A true and a false yes/no question, and a choice, about each pair."""
+    found: dict[str, Any] = {}
+    for pair in shot.pairs:
+        target = f"{shot.names()[pair.target]} ({pair.target})"
+        wrong = [word for word in PREDICATES if word not in pair.weights][shot.number % 2]
+        for word, answer, kind in (
+            (pair.word, "yes", "verify"),
+            (wrong, "no", "verify"),
+            (f"{wrong}|{pair.word}", pair.word, "choose"),
+        ):
+            said = f"{shot.names()[pair.subject]} {word.replace('|', ' or ')} the {shot.names()[pair.target]}?"
+            found[f"{shot.number}{len(found):04d}"] = {
+                "imageId": str(shot.number),
+                "question": f"Is the {said}",
+                "answer": answer,
+                "types": {"structural": kind, "semantic": "rel"},
+                "semantic": [
+                    {"operation": "select", "dependencies": [], "argument": target},
+                    {
+                        "operation": f"{kind} rel",
+                        "dependencies": [0],
+                        "argument": f"{shot.names()[pair.subject]},{word},s ({pair.subject})",
+                    },
+                ],
+            }
+    return found
