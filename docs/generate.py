@@ -38,10 +38,19 @@ def field_docs(kind: type) -> dict[str, str]:
 
 def default(field: Any) -> str:
     """The default of a field as it is written in YAML or on the command line."""
+    if field.default is field.default_factory is dataclasses.MISSING:
+        return "(needed)"
     value = field.default_factory() if field.default is dataclasses.MISSING else field.default
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "(none)"
     return "(none)" if value is None or value == {} else str(value)
+
+
+def shown(value: Any) -> str:
+    """A value of a preset; of stages their names and epochs."""
+    if isinstance(value, tuple) and value and isinstance(value[0], config.Stage):
+        return ", ".join(f"{stage.name} ({stage.epochs})" for stage in value)
+    return str(value)
 
 
 def table(kind: type, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
@@ -66,12 +75,14 @@ def configuration() -> str:
                 "train": config.TrainConfig, "eval": config.EvalConfig}  # fmt: skip
     for name, kind in sections.items():
         lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", *table(kind, name), ""]
+    lines += ["## train.stages, each", "", inspect.getdoc(config.Stage) or "", ""]
+    lines += [*table(config.Stage, "train.stages[]"), ""]
     for name in METHODS:
         kind = load_method_class(name).Config
         lines += [f"## method: {name}", "", METHODS[name].summary + ".", "", *table(kind, "method"), ""]
     lines += ["## Presets", "", "| preset | method | changes |", "| --- | --- | --- |"]
     for name, preset in PRESETS.items():
-        changes = ", ".join(f"`{k}: {v}`" for k, v in preset.overrides.items()) or "none"
+        changes = ", ".join(f"`{k}: {shown(v)}`" for k, v in preset.overrides.items()) or "none"
         lines.append(f"| `{name}` | `{preset.method}` | {changes} |")
     return "\n".join(lines) + "\n"
 

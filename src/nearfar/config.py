@@ -125,10 +125,31 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a run that trains some of the method's parameters, with an optimiser of its own."""
+
+    name: str
+    """in metrics.jsonl, progress and report"""
+    epochs: int
+    train: tuple[str, ...] = ("*",)
+    """parameters that learn, by patterns (`encoder.*`, `*.bias`) over their names in the method; the rest is frozen"""
+    rates: dict[str, float] = field(default_factory=dict)
+    """pattern: learning rate as a multiple of `train.lr`; the last pattern that matches a parameter counts"""
+    losses: dict[str, float] = field(default_factory=dict)
+    """part of the method's loss: its weight in this stage"""
+    warmup: float = 0.1
+    """share of the stage that warms up; the schedule of the run follows, from the beginning in every stage"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The optimisation."""
 
     epochs: int = 100
+    """with stages: their sum, and need not be given; given after them (a flag over a preset) it stretches them in
+    proportion"""
+    stages: tuple[Stage, ...] = ()
+    """parts of the run one after the other, in a preset or a YAML file; empty: everything learns all the time"""
     batch_size: int = 256
     """over all devices"""
     optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -179,8 +200,8 @@ class EvalConfig:
     """What `nearfar eval` measures and how."""
 
     tasks: tuple[str, ...] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, landcover, segment,
-    change; empty: all that the data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, clinical, landcover,
+    segment, change; empty: all that the data allows"""
     pairs: Path | None = None
     """labelled pairs of objects, such as SpatialSense, for relations, banners and vqa; default: the run's own data"""
     text: Literal["bag", "gru"] = "bag"
@@ -209,6 +230,20 @@ class EvalConfig:
     """whether the encoder learns with the decoder, or the relations of task relations; otherwise it is frozen"""
     tile: int = 0
     """side of a training tile in pixels; 0: 128 for segment, 96 for change"""
+    cohorts: tuple[Path, ...] = ()
+    """labelled studies (JSON files) that task clinical measures beside the test images; default: prospective.json and
+    external*.json in the folder of the run's own"""
+    calibration: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
+    """what turns logits into probabilities, fitted on the validation images"""
+    operating: Literal["youden", "sensitivity", "specificity", "cost"] = "youden"
+    """how the threshold is chosen on the validation images"""
+    operating_target: float = 0.9
+    """the sensitivity or specificity to reach there; of cost: that of calling a non-standard image standard, where
+    calling a standard one non-standard costs 1"""
+    abstain: float = 0.0
+    """largest share of the validation images that are left to a person, those nearest the threshold"""
+    subgroup_minimum: int = 20
+    """images of a subgroup from which on it is measured"""
     k: int = 20
     """neighbours of the kNN classifier"""
     bootstrap: int = 1000

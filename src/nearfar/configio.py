@@ -12,22 +12,26 @@ import importlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 import yaml
 
 from nearfar.config import MethodConfig, RunConfig
+from nearfar.configstages import (
+    check_stages,
+    coerce_records,
+    places,
+    record_kind,
+    stretched,
+    total_epochs,
+    with_epochs,
+)
 from nearfar.configvalues import check_ranges, coerce, nearest_key
+from nearfar.configyaml import Setting, compose, known, read
 from nearfar.errors import ConfigError
 from nearfar.presets import METHODS, PRESETS, Preset
 
-
-class Setting(NamedTuple):
-    """One value given for one dotted key, and where it was given ("run.yaml:3", "train.lr")."""
-
-    key: str
-    value: Any
-    where: str
+__all__ = ["check", "diff", "dump", "load", "read_run_config", "with_epochs"]
 
 
 def load(preset: str, yaml: Path | None = None, overrides: Mapping[str, Any] | None = None) -> RunConfig[Any]:
@@ -41,9 +45,9 @@ def load(preset: str, yaml: Path | None = None, overrides: Mapping[str, Any] | N
     """
     settings = [Setting(key, value, f"preset {preset!r}") for key, value in _preset(preset).overrides.items()]
     if yaml is not None:
-        settings += _read(yaml, _schema(preset))
+        settings += read(yaml, _schema(preset))
     settings += [
-        Setting(key, TextValue(value) if isinstance(value, str) else value, key)
+        Setting(key, TextValue(value) if isinstance(value, str) else value, key, 2)
         for key, value in (overrides or {}).items()
     ]
     return _merge(preset, settings)
@@ -57,7 +61,7 @@ def read_run_config(path: Path) -> RunConfig[Any]:
     """
     path = Path(path)
     path = path / "config.yaml" if path.is_dir() else path
-    root = _compose(path)
+    root = compose(path)
     for key, value in root.value:
         if key.value == "preset":
             return load(value.value, path)
@@ -66,7 +70,13 @@ def read_run_config(path: Path) -> RunConfig[Any]:
 
 def check(config: RunConfig[Any]) -> None:
     """Check the ranges of a configuration that was built in Python. Raises ConfigError."""
-    check_ranges(dict(_leaf_values(config)), {})
+    _check(config, {})
+
+
+def _check(config: RunConfig[Any], origins: Mapping[str, str]) -> None:
+    # Stages first: epochs out of range in one of them are then its fault, not that of their sum.
+    check_stages(config.train, origins)
+    check_ranges(dict(_leaf_values(config)), origins)
 
 
 def dump(config: RunConfig[Any]) -> str:
@@ -95,6 +105,9 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value):
+                yield from _leaves(item, f"{prefix}{key}[{number}].")
         else:
             yield f"{prefix}{key}", value
 
@@ -135,62 +148,6 @@ def _schema(preset: str) -> dict[str, Any]:
     return dict(walk(RunConfig, ""))
 
 
-def _compose(path: Path) -> yaml.MappingNode:
-    try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except FileNotFoundError:
-        raise ConfigError("there is no such configuration file", where=path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file cannot be read: {error}", where=path) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"not valid YAML: {error.problem}", where=f"{path}:{line}") from None
-    if root is None:
-        return yaml.MappingNode("tag:yaml.org,2002:map", [])
-    return _mapping(root, path, "the file")
-
-
-def _mapping(node: yaml.Node, path: Path, name: str) -> yaml.MappingNode:
-    if isinstance(node, yaml.MappingNode):
-        return node
-    found = {"ScalarNode": "a single value", "SequenceNode": "a list"}[type(node).__name__]
-    raise ConfigError(f"{name} must be a mapping of keys to values", where=_at(path, node), found=found)
-
-
-def _at(path: Path, node: yaml.Node) -> str:
-    return f"{path}:{node.start_mark.line + 1}"
-
-
-def _read(path: Path, schema: Mapping[str, Any]) -> list[Setting]:
-    """The settings of a file, each with its line; sections are recognised by the schema."""
-    path = Path(path)
-    settings: list[Setting] = []
-
-    def walk(node: yaml.MappingNode, prefix: str) -> None:
-        seen: dict[str, yaml.Node] = {}
-        for key_node, value in node.value:
-            key = f"{prefix}{key_node.value}"
-            if key in seen:
-                first = seen[key].start_mark.line + 1
-                raise ConfigError(f"duplicate key {key!r}, first given in line {first}", where=_at(path, key_node))
-            seen[key] = key_node
-            _known(key, schema, _at(path, key_node))
-            if dataclasses.is_dataclass(schema[key]):
-                walk(_mapping(value, path, repr(key)), f"{key}.")
-            else:
-                settings.append(Setting(key, _constructed(value, path), _at(path, value)))
-
-    walk(_compose(path), "")
-    return settings
-
-
-def _constructed(node: yaml.Node, path: Path) -> Any:
-    try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError(f"not a plain value: {error.problem}", where=_at(path, node)) from None
-
-
 class TextValue(str):
     """An override given as text: stays text for a text field, is read as YAML for any other."""
 
@@ -207,29 +164,43 @@ class TextValue(str):
         return coerce(hint, str(self), key, where)
 
 
-def _known(key: str, schema: Mapping[str, Any], where: str) -> None:
-    if key not in schema:
-        raise ConfigError(f"unknown key {key!r}", where=where, fix=nearest_key(key, schema))
-
-
 def _merge(preset: str, settings: list[Setting]) -> RunConfig[Any]:
     schema = _schema(preset)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    sources: dict[str, int] = {}
     for setting in settings:
         key, value = _whole_dict(setting, schema, values)
-        _known(key, schema, setting.where)
+        known(key, schema, setting.where)
         if dataclasses.is_dataclass(schema[key]):
             fix = f"Set one of its keys, such as '{key}.NAME'."
             raise ConfigError(f"{key!r} is a section", where=setting.where, fix=fix)
-        origins[key] = setting.where
+        origins[key], sources[key] = setting.where, setting.source
+        if kind := record_kind(schema[key]):
+            values[key] = coerce_records(kind, value, key, setting.where)
+            origins.update(places(key, value))
+            continue
         cast_to = value.coerced if isinstance(value, TextValue) else partial(coerce, value=value)
         values[key] = cast_to(hint=schema[key], key=key, where=setting.where)
     if values.setdefault("preset", preset) != preset:
         raise ConfigError(f"the file is for preset {values['preset']!r}", where=origins["preset"], expected=preset)
+    _settle_epochs(values, origins, sources)
     config = _build(schema, values)
-    check_ranges(dict(_leaf_values(config)), origins)
+    _check(config, origins)
     return config
+
+
+def _settle_epochs(values: dict[str, Any], origins: dict[str, str], sources: Mapping[str, int]) -> None:
+    """Stages and `train.epochs` from different sources: the later one decides how long the run is."""
+    stages = values.get("train.stages")
+    given, staged = sources.get("train.epochs", -1), sources.get("train.stages", -1)
+    if not stages or given == staged:
+        return
+    if given > staged:
+        values["train.stages"] = stretched(stages, values["train.epochs"], origins["train.epochs"])
+    else:
+        values["train.epochs"] = total_epochs(stages)
+        origins.pop("train.epochs", None)
 
 
 def _whole_dict(setting: Setting, schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +92,19 @@ def parse_flags(base: RunConfig[Any], flags: list[str]) -> RunConfig[Any]:
 
     from nearfar import configio
 
+    if any(flag.startswith("--train.stages") for flag in flags):
+        fix = "Give them in a YAML file: --config FILE. --train.epochs stretches those of a preset."
+        raise ConfigError("stages are not set by flags", where="--train.stages", fix=fix)
     # tyro reads the method's own section from the type: a generic alias made at run time, which mypy cannot follow.
     kind: Any = RunConfig[type(base.method)]  # type: ignore[misc]
     options: dict[str, Any] = {"prog": f"nearfar train {base.preset}", "config": (tyro.conf.FlagConversionOff,)}
-    config: RunConfig[Any] = tyro.cli(kind, args=flags, default=base, **options)
+    # Without its stages, which would be many flags each.
+    plain = replace(base, train=replace(base.train, stages=()))
+    config: RunConfig[Any] = tyro.cli(kind, args=flags, default=plain, **options)
+    staged = replace(config.train, stages=base.train.stages)
+    if staged.stages and staged.epochs != base.train.epochs:
+        staged = configio.with_epochs(staged, staged.epochs)
+    config = replace(config, train=staged)
     configio.check(config)
     return config
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar import parallel
-from nearfar.config import MethodConfig, ViewsConfig
+from nearfar.config import MethodConfig, Stage, ViewsConfig
 from nearfar.data import SampleDataset
 from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
@@ -49,6 +49,8 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     needs_labels: ClassVar[bool] = False
+    loss_parts: tuple[str, ...] = ()
+    """names in a stage's `losses` that `set_stage` heeds; the trainer refuses any other"""
 
     def __init__(self, config: MethodConfig, encoder: ImageEncoder, views: ViewsConfig | None = None) -> None:
         super().__init__()
@@ -87,8 +89,7 @@ class Method(nn.Module):
 
     def embed(self, views: Tensor) -> Tensor:
         """[B, V, C, h, w] -> head of the encoder's features [B, V, D]."""
-        if views.ndim != 5:
-            raise ShapeError("views have five dimensions", found=tuple(views.shape), expected="[B, V, C, h, w]")
+        check_views(views)
         z = cast(Tensor, self.head(self.encoder(views.flatten(0, 1))))
         return z.unflatten(0, views.shape[:2])  # type: ignore[no-untyped-call,no-any-return]
 
@@ -116,6 +117,10 @@ class Method(nn.Module):
         """Position in the run, 0 to 1, for curricula; the trainer calls it before every step."""
         self.progress = float(progress)
 
+    def set_stage(self, stage: Stage) -> None:
+        """Called where a stage begins, before the trainer freezes and frees parameters, and by a resumed run before
+        it loads the state. Takes the stage's loss weights (see `loss_parts`); must not add or take parameters."""
+
     def chance(self, batch_size: int) -> float:
         """The loss of guessing, for the log: of InfoNCE the log of the number of contrasted keys."""
         queues = [module for module in self.modules() if isinstance(module, Queue)]
@@ -127,6 +132,12 @@ class Method(nn.Module):
         """Features [B, D] of unaugmented images [B, C, H, W], in evaluation mode, mode restored after."""
         with evaluating(self.encoder):
             return cast(Tensor, self.encoder(x))
+
+
+def check_views(views: Tensor) -> None:
+    """Raise ShapeError unless they are [B, V, C, h, w]."""
+    if views.ndim != 5:
+        raise ShapeError("views have five dimensions", found=tuple(views.shape), expected="[B, V, C, h, w]")
 
 
 def labels_of(batch: Batch) -> Tensor:
