@@ -52,7 +52,7 @@ class Letterbox:
 
         Raises ConfigError for a side that is not a whole number over 0 and for an unknown rounding.
         """
-        canvas = (size, size) if isinstance(size, int) else tuple(size)
+        canvas = (size, size) if isinstance(size, int) else size
         _check(width, height, canvas, rounding)
         scale = min(canvas[0] / width, canvas[1] / height)
         whole = round if rounding == "exact" else int
