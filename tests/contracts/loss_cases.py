@@ -19,6 +19,7 @@ from loss_oracles import (
     hcl_oracle,
     info_nce_oracle,
     pair_weights,
+    pairwise_oracle,
     related_oracle,
     smooth_clip_oracle,
     supervised_oracle,
@@ -32,6 +33,7 @@ from nearfar.losses import (
     GroupAttraction,
     InfoNCE,
     NTXent,
+    PairwiseInfoNCE,
     PlaceNCE,
     Relations,
     SupConLoss,
@@ -42,6 +44,7 @@ from nearfar.losses import (
     hcl,
     info_nce,
     nt_xent,
+    pairwise_info_nce,
     place_nce,
     supcon,
     temporal_nce,
@@ -334,6 +337,41 @@ RELATED = [
     *_related("target", ids=True, similar=True),
 ]
 
+PAIRS = {("image", "text"): 0.5, ("boxes", "image"): 0.25, ("text", "boxes"): 1.0}
+
+
+def _pairwise(form: str, **skips: str) -> list[LossCase]:
+    """Three modalities, dense and in tiles; form: plain, groups (equal captions), labels, or present."""
+
+    def inputs(b: LossBatch) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        z = {"image": b.z[:, 0], "text": b.z[:, 1], "boxes": b.z[:, 1].roll(1, 1)}
+        known = {"groups": {"groups": {"text": b.labels}}, "labels": {"labels": b.labels}}
+        present = {"present": torch.stack([b.uid % 4 != k for k in range(3)], 1)}
+        return z, (known | {"present": present}).get(form, {})
+
+    def call(b: LossBatch, **options: Any) -> Tensor:
+        z, known = inputs(b)
+        return pairwise_info_nce(z, scale=1 / b.temperature, weights=PAIRS, **known, **options)[0]
+
+    def module(b: LossBatch) -> Tensor:
+        z, known = inputs(b)
+        loss = PairwiseInfoNCE(PAIRS, temperature=b.temperature, largest=200.0).to(b.z.dtype)
+        value: Tensor = loss(z, **known)[0]
+        return value
+
+    name, oracle = f"pairwise[{form}]", pairwise_oracle(form, PAIRS)
+    dense = LossCase(name, lambda b: call(b, memory="dense"), module, oracle, labelled=False, skips=skips)
+    return [dense, in_tiles(name, oracle, False, call, **skips)]
+
+
+SELECTED = {"test_compile_equals_eager": "how many rows hold both modalities is only known at run time"}
+PAIRWISE = [
+    *_pairwise("plain"),
+    *_pairwise("groups"),
+    *_pairwise("labels"),
+    *_pairwise("present", **SELECTED),
+]
+
 TILED = [
     in_tiles("info_nce", info_nce_oracle(keys=False), False, _nce),
     in_tiles("info_nce[keys]", info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
@@ -366,6 +404,7 @@ TILED = [
     *_tiled_supervised("in"),
     *TILED_EVIDENTIAL,
     *RELATED[1::2],
+    *PAIRWISE[1::2],
 ]
 
 LOSS_CASES: list[LossCase] = [
@@ -421,6 +460,7 @@ LOSS_CASES: list[LossCase] = [
     *(_temporal(negatives) for negatives in ("queue", "other_keys", "caco")),
     *EVIDENTIAL,
     *RELATED[::2],
+    *PAIRWISE[::2],
     *TILED,
 ]
 BY_NAME = {case.name: case for case in LOSS_CASES}

@@ -106,6 +106,32 @@ def related_oracle(use: str, ids: bool, similar: bool, keys: bool, sides: int) -
     return oracle
 
 
+def pairwise_oracle(form: str, weights: dict[tuple[str, str], float]) -> Callable[[Any], float]:
+    """Weighted sum over pairs of modalities; groups are of the text alone, and sample u lacks modality u mod 4."""
+
+    def oracle(b: Any) -> float:
+        z = {"image": _unit(b.z[:, 0]), "text": _unit(b.z[:, 1]), "boxes": _unit(b.z[:, 1].roll(1, 1))}
+        total = 0.0
+        for pair, weight in weights.items():
+            absent = [list(z).index(name) for name in pair] if form == "present" else []
+            rows = [i for i, u in enumerate(b.uid.tolist()) if u % 4 not in absent]
+            grouped = form == "labels" or (form == "groups" and "text" in pair)
+            y = [b.labels[i].item() if grouped else -1 for i in rows]
+            total += weight * _several_positives(z[pair[0]][rows], z[pair[1]][rows], y, b.temperature)
+        return total
+
+    return oracle
+
+
+def _several_positives(a: np.ndarray, b: np.ndarray, y: list[int], temperature: float) -> float:
+    s, total = a @ b.T / temperature, 0.0
+    for logits in (s, s.T):
+        for i, row in enumerate(logits):
+            same = [j for j in range(len(y)) if j == i or (y[i] >= 0 and y[i] == y[j])]
+            total += float(np.mean([math.log(np.exp(row).sum()) - row[j] for j in same]))
+    return total / (2 * len(y))
+
+
 def supervised_oracle(form: str, weighted: bool = False, keys: bool = False) -> Callable[[Any], float]:
     def oracle(b: Any) -> float:
         z, y = _unit(b.z).reshape(-1, b.z.shape[-1]), b.labels.repeat_interleave(b.z.shape[1]).tolist()

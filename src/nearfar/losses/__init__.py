@@ -11,10 +11,12 @@ exchange: how rows meet those of other ranks: "gather" holds all ranks' rows at 
 """
 
 from nearfar.losses.change import ChangeFlags, change_ratio
+from nearfar.losses.classification import BinaryLoss, binary_loss, effective_number_weights, preservation
 from nearfar.losses.evidential import EvidentialLoss, evidential
 from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
+from nearfar.losses.pairwise import PairwiseInfoNCE, pairwise_info_nce
 from nearfar.losses.places import PlaceNCE, place_nce
 from nearfar.losses.relations import Relations
 from nearfar.losses.supcon import SupConLoss, supcon
@@ -22,24 +24,30 @@ from nearfar.losses.temporal import TemporalNCE, temporal_nce, temporal_nce_head
 
 __all__ = [
     "HCL",
+    "BinaryLoss",
     "CLIPLoss",
     "ChangeFlags",
     "EvidentialLoss",
     "GroupAttraction",
     "InfoNCE",
     "NTXent",
+    "PairwiseInfoNCE",
     "PlaceNCE",
     "Relations",
     "SupConLoss",
     "TemporalNCE",
+    "binary_loss",
     "change_ratio",
     "clip_loss",
+    "effective_number_weights",
     "evidential",
     "group_attraction",
     "hcl",
     "info_nce",
     "nt_xent",
+    "pairwise_info_nce",
     "place_nce",
+    "preservation",
     "supcon",
     "temporal_nce",
     "temporal_nce_heads",
