@@ -142,6 +142,30 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class TextConfig:
+    """The text encoder and its tokenizer, of methods that read captions."""
+
+    kind: Literal["word", "byte", "clip", "open_clip", "huggingface"] = "word"
+    """word: words of the training captions; byte: no vocabulary; clip: CLIP's byte pairs (needs open_clip); these three
+    with a small transformer. open_clip, huggingface: a model from `path`, with its own tokenizer"""
+    path: Path | None = None
+    """local folder of the model (open_clip: open_clip_config.json and weights; huggingface: as saved by
+    `save_pretrained`); never downloaded"""
+    dim: int = 64
+    """width of the small transformer"""
+    layers: int = 2
+    heads: int = 4
+    length: int = 117
+    """tokens a caption has at most, special ones included; longer ones are cut"""
+    vocabulary: int = 1024
+    """word: rows of the table; the rarest words beyond it are unknown"""
+    pool: Literal["mean", "last"] = "mean"
+    """of the tokens: their mean, or the last one, which in a causal model alone has seen all; open_clip pools itself"""
+    lora: tuple[str, ...] = ()
+    """ends of names of linear layers that get low-rank adapters (peft), e.g. q_proj v_proj; the rest is frozen"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The optimisation."""
 
