@@ -34,12 +34,12 @@ class Curve:
     @property
     def tpr(self) -> FloatArray:
         """Sensitivity, recall."""
-        return self.true_positives / self.true_positives[-1]
+        return np.asarray(self.true_positives / self.true_positives[-1])
 
     @property
     def fpr(self) -> FloatArray:
         """1 - specificity."""
-        return self.false_positives / self.false_positives[-1]
+        return np.asarray(self.false_positives / self.false_positives[-1])
 
     @property
     def precision(self) -> FloatArray:
