@@ -95,19 +95,19 @@ class _SetTransformer(nn.Module):
         tokens = self.mix(self.geometry(geometry(objects, valid)) + self.label(labels.clamp(min=0)))
         tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], 1)
         hidden = ~functional.pad(valid, (1, 0), value=True)[:, None, None]  # [B, 1, 1, 1 + M], of keys
-        for bias, block in zip(self._biases(objects, valid, tokens), self.blocks, strict=True):
+        mask = torch.zeros(hidden.shape, dtype=tokens.dtype, device=tokens.device).masked_fill(hidden, -torch.inf)
+        for bias, block in zip(self._biases(objects, valid, mask), self.blocks, strict=True):
             # Nothing after the last block reads the objects.
             queries = tokens[:, :1] if block is self.blocks[-1] else tokens
-            tokens = block(queries, tokens, bias.masked_fill(hidden, -torch.inf))
+            tokens = block(queries, tokens, bias)
         result: Tensor = self.norm(tokens[:, 0])
         return result
 
-    def _biases(self, objects: Tensor, valid: Tensor, tokens: Tensor) -> list[Tensor]:
+    def _biases(self, objects: Tensor, valid: Tensor, mask: Tensor) -> list[Tensor]:
         """One [B, heads or 1, queries or 1, 1 + M] a block; the last one's only query is the learned token."""
-        none = tokens.new_zeros(len(tokens), 1, 1, tokens.shape[1])
         if self.relations is None:
-            return [none] * len(self.blocks)
-        return [*self.relations(objects, valid), none]
+            return [mask] * len(self.blocks)
+        return [*(bias + mask for bias in self.relations(objects, valid)), mask]
 
 
 class _RelationBias(nn.Module):
