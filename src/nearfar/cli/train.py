@@ -81,7 +81,8 @@ def _configure(own: argparse.Namespace, rest: list[str]) -> tuple[RunConfig[Any]
             raise unknown("preset", preset, PRESETS)
         base, folder, flags = configio.load(preset, own.config), own.out or next_run(preset), rest[1:]
     config = parse_flags(base, flags)
-    if config.data.root is None:
+    data = config.data
+    if data.root is None and data.train is None:
         raise ConfigError("no data", where="data.root", fix="Name your folder: --data.root FOLDER.")
     return config, folder
 

@@ -57,6 +57,8 @@ def check(config: DataConfig) -> list[Problem]:
     except DataError as error:
         return [Problem.of(error, config.root or "")]
     problems, seen = list(scan.problems), _Seen()
+    if scan.review is not None:
+        return [*problems, *scan.review()]
     for record in scan.records:
         problems += _look_at(record, config, scan, seen)
         problems += scan.examine(record) if scan.examine else ()

@@ -12,8 +12,8 @@ import numpy as np
 from nearfar.config import DataConfig
 from nearfar.data import images
 from nearfar.data.dataset import ImageDataset, Record, SampleDataset, channel_names, default_channels
-from nearfar.data.readers import Scan, find_reader
-from nearfar.data.readers.base import root_of
+from nearfar.data.readers import READERS, Reader, Scan, find_reader
+from nearfar.data.readers.base import root_of, split_files
 from nearfar.data.sample import Channels
 from nearfar.data.split import groups_by_pattern, merged, near_duplicate_groups, stratified
 from nearfar.errors import ConfigError, DataError
@@ -71,7 +71,7 @@ def _validate(config: DataConfig) -> None:
 
 def scan_data(config: DataConfig) -> Scan:
     """What the reader of `config` lists, with the groups of `config.group` filled in."""
-    reader = find_reader(config.format, root_of(config))
+    reader = _reader(config)
     scan = reader.scan(config)
     if config.modalities and scan.modalities != config.modalities:
         raise ConfigError(
@@ -84,6 +84,19 @@ def scan_data(config: DataConfig) -> Scan:
         names = groups_by_pattern([record.id for record in scan.records], config.group)
         scan.records = [replace(r, group=name) for r, name in zip(scan.records, names, strict=True)]
     return scan
+
+
+def _reader(config: DataConfig) -> Reader:
+    root, files = root_of(config), split_files(config)
+    if config.format == "auto" and files:
+        return next(reader for reader in READERS.values() if reader.reads_files)
+    reader = find_reader(config.format, root)
+    if files and not reader.reads_files:
+        where = f"data.{next(iter(files))}"
+        raise ConfigError(
+            f"the layout {reader.name!r} has no file a split", where=where, fix="Set --data.root instead."
+        )
+    return reader
 
 
 def channels_of(config: DataConfig, modalities: Sequence[str], record: Record) -> Channels:

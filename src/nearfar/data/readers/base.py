@@ -30,6 +30,12 @@ class Problem:
     fix: str
     fatal: bool = True
     """whether the dataset cannot be opened with it; `check` lists the others too"""
+    code: str = ""
+    """name of the rule, where the format has names for them"""
+    level: str = ""
+    """error, warning or info, where there is a code"""
+    location: str = ""
+    """file, row and field, where there is a code"""
 
     @classmethod
     def of(cls, error: DataError, path: Path | str) -> Problem:
@@ -58,6 +64,8 @@ class Scan:
     """decodes a path of a record as [H, W, C]; None: `images.read`"""
     examine: Callable[[Record], Iterable[Problem]] | None = None
     """what is wrong with a sample beyond its single files"""
+    review: Callable[[], Iterable[Problem]] | None = None
+    """decodes all images and lists what is wrong with them, in place of the checks that other formats share"""
     look_alikes: bool = True
     """whether images that look the same are kept in one split; False where groups are places, which are many"""
 
@@ -70,6 +78,8 @@ class Reader(ABC):
     """where several readers recognise a folder, the highest takes it"""
     needs: ClassVar[str] = ""
     """the package of an extra without which it cannot read"""
+    reads_files: ClassVar[bool] = False
+    """whether it reads the files data.train, data.val and data.test"""
 
     @abstractmethod
     def recognises(self, root: Path) -> bool:
@@ -84,9 +94,24 @@ class Reader(ABC):
         """Writes a small valid set with something to learn, of about `count` samples; returns what to give as root."""
 
 
+def split_files(config: DataConfig) -> dict[str, Path]:
+    """Split -> the file that the configuration names for it. Raises DataError for one that is not there."""
+    named = {"train": config.train, "val": config.val, "test": config.test}
+    files = {split: Path(path) for split, path in named.items() if path is not None}
+    for split, path in files.items():
+        if not path.is_file():
+            raise DataError("the file does not exist", where=path, fix=f"Check --data.{split}.")
+    return files
+
+
 def root_of(config: DataConfig) -> Path:
-    """The root of the data; ConfigError where none is given, DataError where it does not exist or may not be read."""
+    """The root of the data, by default the folder of the first file that is named for a split.
+
+    Raises ConfigError where nothing is given, DataError where it does not exist or may not be read.
+    """
     if config.root is None:
+        if files := split_files(config):
+            return next(iter(files.values())).parent
         raise ConfigError("no data given", where="data.root", fix="Set --data.root to a folder or a manifest.")
     root = Path(config.root)
     if not root.exists():
