@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
 from nearfar.cli.common import note, parse, result, table, unknown
 from nearfar.config import DataConfig
+from nearfar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nearfar.data.check import Problem
+
+SHOWN = 20
+"""problems printed"""
 
 
 @dataclass
 class CheckArguments:
-    """Read every file once and list every problem; exit status 3 if there is any."""
+    """Read every file once and list every problem; exit status 3 if there is any, of studies an error."""
 
-    root: tyro.conf.Positional[Path]
+    root: tyro.conf.Positional[Path | None] = None
+    """folder, manifest, or one JSON file of a study"""
+    train: Path | None = None
+    """of studies: the JSON file of each split, where they do not lie in one folder"""
+    val: Path | None = None
+    test: Path | None = None
+    image_root: Path | None = None
+    """of studies: folder that image paths are relative to"""
+    max_objects: int = 32
+    """of studies: detections of an image that are kept"""
+    labels: Path | None = None
+    """of studies: YAML or JSON file with the object classes"""
+    on_unknown: Literal["error", "map"] = "error"
+    """of studies: a detection of another class"""
     format: str = "auto"
     """reader by name, or auto"""
     modalities: tuple[str, ...] = ()
@@ -29,6 +52,8 @@ class CheckArguments:
     """of time series: how many dates a place must have; 0: any number"""
     protocol: str = "official"
     """which of the published splits: official, or spatial (EuroSAT)"""
+    report: Path | None = None
+    """JSON file to write all problems to"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -53,23 +78,42 @@ def main(argv: list[str]) -> int:
 
 def _check(argv: list[str]) -> int:
     from nearfar.data.check import check
+    from nearfar.data.readers.base import split_files
 
     args = parse(CheckArguments, argv, "data check")
-    note(f"reading {args.root}")
-    config = DataConfig(
-        root=args.root,
-        format=args.format,
-        modalities=args.modalities,
-        sensor=args.sensor,
-        bands=args.bands,
-        dates=args.dates,
-        protocol=args.protocol,
-    )
+    given = {field.name: getattr(args, field.name) for field in fields(args) if field.name not in ("json", "report")}
+    config = DataConfig(**given)
+    sources = [args.root] if args.root is not None else list(split_files(config).values())
+    if not sources:
+        raise ConfigError("no data", where="data check", fix="Name a folder, or --train FILE.json.")
+    note(f"reading {' '.join(map(str, sources))}")
     problems = check(config)
-    lines = [f"{p.path}: {p.what}. {p.fix}" for p in problems]
-    text = "\n".join([*lines, f"{len(problems)} problem(s)" if problems else "no problems found"])
-    result([{"path": str(p.path), "what": p.what, "fix": p.fix} for p in problems], args.json, text)
-    return 3 if problems else 0
+    values = [_value(problem) for problem in problems]
+    if args.report is not None:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        args.report.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    result(values, args.json, _listing(problems))
+    return 3 if any(problem.fatal or not problem.code for problem in problems) else 0
+
+
+def _value(problem: Problem) -> dict[str, Any]:
+    value = {"path": str(problem.path), "what": problem.what, "fix": problem.fix}
+    if problem.code:
+        value |= {"code": problem.code, "level": problem.level, "location": problem.location}
+    return value
+
+
+def _listing(problems: Sequence[Problem]) -> str:
+    """The first problems, errors first, and how many there are."""
+    if not problems:
+        return "no problems found"
+    first = sorted(problems, key=lambda problem: not problem.fatal)[:SHOWN]
+    lines = [f"{p.path}: {p.what}. {p.fix}" for p in first]
+    if len(problems) > SHOWN:
+        lines.append(f"... and {len(problems) - SHOWN} more: --report FILE.json writes all")
+    levels = Counter(problem.level for problem in problems if problem.code)
+    counts = ", ".join(f"{levels[level]} {level}" for level in ("error", "warning", "info") if levels[level])
+    return "\n".join([*lines, f"{len(problems)} problem(s)" + (f": {counts}" if counts else "")])
 
 
 def _formats(argv: list[str]) -> int:
