@@ -23,6 +23,10 @@ def test_a_run_is_measured_the_same_twice(run: Run) -> None:
     assert first["samples"] == len(run.dataset("test")) and 0 < first["alignment"] < 2 and first["uniformity"] < 0
 
 
+def test_a_single_view_is_at_no_distance_from_itself() -> None:
+    assert "alignment" not in health(torch.eye(4))
+
+
 def test_bad_features_are_named(run: Run) -> None:
     z = torch.ones(3, 2)
     with pytest.raises(DataError, match="NaN"):

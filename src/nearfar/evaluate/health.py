@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 LIMIT = 1024  # images measured: uniformity compares all pairs
 
 
-def health(z: Tensor, z0: Tensor, z1: Tensor) -> dict[str, float]:
+def health(z: Tensor, z0: Tensor | None = None, z1: Tensor | None = None) -> dict[str, float]:
     """Features [n, D] of n images: `uniformity` and `effective_rank` of z, `alignment` of two of their views z0 and z1.
 
     Raises ShapeError where the views do not match, DataError for fewer than two images, NaN or infinity.
     """
     if len(z) < 2:
         raise DataError("health needs two images", found=len(z))
-    if z0.shape != z1.shape:
-        raise ShapeError("the two views do not match", found=f"{tuple(z0.shape)} and {tuple(z1.shape)}")
-    if not all(bool(torch.isfinite(part).all()) for part in (z, z0, z1)):
+    views = [] if z0 is None or z1 is None else [z0, z1]
+    if views and views[0].shape != views[1].shape:
+        raise ShapeError("the two views do not match", found=" and ".join(str(tuple(v.shape)) for v in views))
+    if not all(bool(torch.isfinite(part).all()) for part in (z, *views)):
         raise DataError("the features hold NaN or infinity", fix="Look for a diverged loss in metrics.jsonl.")
-    return {
-        "alignment": float(alignment(z0, z1)),
+    return ({"alignment": float(alignment(*views))} if views else {}) | {
         "uniformity": float(uniformity(z)),
         "effective_rank": float(effective_rank(z)),
         "feature_dim": z.shape[1],
@@ -59,9 +59,13 @@ def health_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = No
         seed=config.seed,
         drop_last=False,
     )
-    parts = [(batch["image"], batch["views"][:, 0], batch["views"][:, -1]) for batch in loader]
-    z, z0, z1 = (torch.cat([encode(encoder, images) for images in column]) for column in zip(*parts, strict=True))
-    return health(z, z0, z1)
+    parts = [(batch["image"], *_ends(batch["views"])) for batch in loader]
+    return health(*(torch.cat([encode(encoder, images) for images in column]) for column in zip(*parts, strict=True)))
+
+
+def _ends(views: Tensor) -> tuple[Tensor, ...]:
+    """The first and the last view; nothing where there is one, since it is at no distance from itself."""
+    return (views[:, 0], views[:, -1]) if views.shape[1] > 1 else ()
 
 
 def _views(run: Run, encoder: ImageEncoder, samples: SampleDataset) -> Callable[[Batch], Batch]:

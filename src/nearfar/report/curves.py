@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,26 @@ def column(history: History, kind: str, name: str) -> tuple[np.ndarray, np.ndarr
     return np.array([r["epoch"] for r in rows], float), np.array([r[name] for r in rows], float)
 
 
+def stage_starts(history: History, unit: str) -> list[tuple[float, str]]:
+    """Where each stage of a run begins, by `step` or `epoch`, and its name; none for a run without stages."""
+    starts: list[tuple[float, str]] = []
+    for row in history:
+        name = row.get("stage")
+        if name is not None and (not starts or starts[-1][1] != name):
+            starts.append((float(row[unit]), name))
+    return starts
+
+
+def mark_stages(axis: Axes, histories: Iterable[History], unit: str) -> None:
+    """A thin vertical line where a stage begins, with its name; runs with the same stages share them."""
+    for start, name in dict.fromkeys(start for history in histories for start in stage_starts(history, unit)):
+        # Between the values of two epochs or steps.
+        axis.axvline(start - 0.5, color=FAINT, linewidth=0.7)
+        axis.text(
+            start, 0.98, name, fontsize=6, color=FAINT, rotation=90, va="top", transform=axis.get_xaxis_transform()
+        )
+
+
 def loss_figure(histories: Mapping[str, History], path: Path) -> Path | None:
     """Loss a step, smoothed, with the log of the number of contrasted rows (what chance gives) as a dashed line."""
     histories = {name: h for name, h in histories.items() if len(column(h, "step", "loss")[1])}
@@ -44,6 +64,7 @@ def _loss_axis(axis: Axes, name: str, history: History, tint: str) -> None:
     _, baseline = column(history, "epoch", "loss_baseline")
     if len(baseline):
         axis.axhline(float(baseline[-1]), color=FAINT, linestyle="--", linewidth=1, label="log(batch): chance")
+    mark_stages(axis, [history], "step")
     axis.set_xlabel("step", fontsize=8)
     axis.set_title(name, fontsize=10)
     axis.legend(fontsize=7, frameon=False)
@@ -51,12 +72,13 @@ def _loss_axis(axis: Axes, name: str, history: History, tint: str) -> None:
 
 def health_figure(histories: Mapping[str, History], path: Path) -> Path | None:
     """Alignment, uniformity and effective rank over the epochs, all runs in one axis each."""
-    if not any(len(column(h, "epoch", HEALTH[0][0])[1]) for h in histories.values()):
+    if not any(len(column(h, "epoch", HEALTH[1][0])[1]) for h in histories.values()):
         return None
     made, axes = figure(1, len(HEALTH), 3.6, 2.7)
     for axis, (key, title, hint) in zip(axes, HEALTH, strict=True):
         for index, (name, history) in enumerate(histories.items()):
             axis.plot(*column(history, "epoch", key), color=colour(index), label=name, linewidth=1.6)
+        mark_stages(axis, histories.values(), "epoch")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(f"epoch\n{hint}", fontsize=7)
     axes[0].legend(fontsize=7, frameon=False)
@@ -72,6 +94,7 @@ def opinion_curve_figure(history: History, path: Path) -> Path | None:
     shares = [smooth([r[f"parts/{k}"] for r in steps], 9) for k in ("belief", "uncertainty", "disbelief")]
     made, (axis,) = figure(1, 1, 5.2, 2.8)
     axis.stackplot(x, *shares, colors=[colour(2), "#DDDDDD", colour(1)], labels=["belief", "uncertainty", "disbelief"])
+    mark_stages(axis, [history], "step")
     axis.set_ylim(0, 1)
     axis.set_xlabel("step", fontsize=8)
     axis.set_title("opinions about pairs of one label, over training", fontsize=10)

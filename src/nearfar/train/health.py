@@ -45,7 +45,7 @@ def effective_rank(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(method: Method, dataset: SampleDataset, device: torch.device, batch_size: int = 64) -> dict[str, float]:
-    """`health/alignment` (two views of a sample), `health/uniformity` and `health/effective_rank` of the features.
+    """`health/uniformity` and `health/effective_rank` of the features; `health/alignment` where there are two views.
 
     Always the same samples and views, spread evenly over the dataset; random states and modes stay untouched.
     """
@@ -61,8 +61,9 @@ def measure(method: Method, dataset: SampleDataset, device: torch.device, batch_
             first.append(method.encode(views[:, 0]))
             second.append(method.encode(views[:, -1]))
     features = torch.cat(plain)
-    return {
-        "health/alignment": float(alignment(torch.cat(first), torch.cat(second))),
+    # A single view says nothing about the distance of two.
+    pair = {"health/alignment": float(alignment(torch.cat(first), torch.cat(second)))} if views.shape[1] > 1 else {}
+    return pair | {
         "health/uniformity": float(uniformity(features)),
         "health/effective_rank": float(effective_rank(features)),
     }
