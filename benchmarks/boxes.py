@@ -7,7 +7,7 @@ same in colour as BMP, from file to a normalised tensor of 224 x 224. The publis
 description: RGB, LANCZOS letterbox on grey 128, then the image processor of CLIP (a second resize, which is none here,
 centre crop, scale, normalise). Ours: `nearfar.data.images.read`, `letterbox_image`, scale, normalise; "draft" leaves
 decoding to `letterbox_image`, which lets JPEG decode at a smaller size. "decoding alone" is Pillow's, at full size and
-in the file's mode: nobody who decodes with zlib and libjpeg can be faster. Files are in the page cache.
+in the file's mode, the floor for everyone who decodes with it. Files are in the page cache.
 
 Box encoder: forward and backward of 16 sets of 1 to 8 boxes, padded to 32 as published and cut to the batch's largest
 by `nearfar.spatial.boxes.trim`, for the default encoder (64 wide) and the published one (768 wide). The default's

@@ -184,7 +184,9 @@ class _Published(nn.Module):
             place = torch.randint(1 + tokens.shape[1], place.shape, device=place.device)
         tokens = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens * confidence[..., None]], 1)
         padding = ~functional.pad(valid, (1, 0), value=True)
-        read = self.transformer(tokens, src_key_padding_mask=padding)[torch.arange(len(tokens)), place]
+        read = self.transformer(tokens, src_key_padding_mask=padding)[
+            torch.arange(len(tokens), device=place.device), place
+        ]
         return functional.normalize(self.output_norm(read), dim=-1)
 
 
