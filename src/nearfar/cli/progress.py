@@ -48,7 +48,8 @@ class Bars:
         run = str(event.get("run", "training"))
         total = int(event.get("total_steps", 0))
         loss = event.get("loss")
-        state = f"epoch {event['epoch'] + 1}  loss {float('nan') if loss is None else loss:.3f}"
+        stage = f"{event['stage']}  " if "stage" in event else ""
+        state = f"{stage}epoch {event['epoch'] + 1}  loss {float('nan') if loss is None else loss:.3f}"
         if self.live:
             if run not in self.tasks:
                 self.tasks[run] = self.progress.add_task(run, total=total, state="")

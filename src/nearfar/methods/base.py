@@ -118,8 +118,10 @@ class Method(nn.Module):
         self.progress = float(progress)
 
     def set_stage(self, stage: Stage) -> None:
-        """Called where a stage begins, before the trainer freezes and frees parameters, and by a resumed run before
-        it loads the state. Takes the stage's loss weights (see `loss_parts`); must not add or take parameters."""
+        """Called where a stage begins, when `requires_grad` says what it trains; a resumed run then loads the state.
+
+        Takes the stage's loss weights (see `loss_parts`). Must leave parameters and `requires_grad` as they are.
+        """
 
     def chance(self, batch_size: int) -> float:
         """The loss of guessing, for the log: of InfoNCE the log of the number of contrasted keys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
@@ -10,13 +11,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.optim import Optimizer
@@ -39,7 +41,7 @@ def launch(config: TrainConfig, function: Callable[..., None], *args: Any) -> No
     if nodes > 1 and not attached:
         raise ConfigError("several nodes need a launcher", where="train.nodes", found=nodes, fix="Start with torchrun.")
     several = devices * nodes > 1
-    strategy = ("ddp" if attached else "ddp_spawn") if several else "auto"
+    strategy = _strategy(config, "popen" if attached else "spawn") if several else "auto"
     try:
         fabric = Fabric(
             accelerator=config.accelerator,
@@ -55,6 +57,11 @@ def launch(config: TrainConfig, function: Callable[..., None], *args: Any) -> No
     else:
         fabric.launch()
         function(Engine(fabric, config), *args)
+
+
+def _strategy(config: TrainConfig, start: Literal["popen", "spawn"]) -> DDPStrategy:
+    # What a stage frees may have no part in its losses; a run without stages has no such parameters to look for.
+    return DDPStrategy(start_method=start, find_unused_parameters=bool(config.stages))
 
 
 def _launched(config: TrainConfig) -> tuple[int, int]:
@@ -139,19 +146,30 @@ class Engine:
         self.fabric, self.config = fabric, config
         self.rank, self.world = int(fabric.global_rank), int(fabric.world_size)
         self.device: torch.device = fabric.device
+        self._wrapped: Any = None
         if config.batch_size % self.world:
             raise ConfigError(
                 "train.batch_size is not a multiple of the devices", found=config.batch_size, expected=self.world
             )
 
-    def setup(self, method: Method, optimizer_of: Callable[[Method], Optimizer]) -> None:
-        """Move the method to the device, convert it to the precision, wrap it; then build its optimiser."""
+    def setup(self, method: Method) -> None:
+        """Take the method that `wrap` moves to the device."""
         _check_group_norms(method, self.config)
         if self.config.sync_batchnorm and self.world > 1:
             if self.device.type == "cpu":
                 raise ConfigError("synchronised batch norm needs GPUs", where="train.sync_batchnorm")
             nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
-        self._wrapped = self.fabric.setup_module(_Calls(method))
+        self.method = method
+
+    def wrap(self, optimizer_of: Callable[[Method], Optimizer]) -> None:
+        """Move the method to the device, convert it to the precision, wrap it; then build its optimiser.
+
+        Called again where other parameters need gradients: DDP waits for those that did when it was made.
+        """
+        if self._wrapped is not None and self.world > 1:
+            self._wrapped = None
+            gc.collect()  # The old wrapper's hooks on gradients go with it.
+        self._wrapped = self.fabric.setup_module(_Calls(self.method))
         self.method = cast(Method, self._wrapped.module.method)
         self.optimizer = cast(Optimizer, self.fabric.setup_optimizers(optimizer_of(self.method)))
 

@@ -10,12 +10,13 @@ from typing import Any
 from nearfar import configio
 from nearfar.config import RunConfig
 from nearfar.encoders.io import save_encoder
-from nearfar.train import checkpoint, rng
+from nearfar.train import checkpoint, optim, rng
 from nearfar.train.engine import Engine
 from nearfar.train.files import disk_errors
 from nearfar.train.guard import Guard
 from nearfar.train.log import JsonLines, Logger, extra_loggers
 from nearfar.train.run import Run
+from nearfar.train.stages import Stages
 
 
 class Keeper:
@@ -24,13 +25,14 @@ class Keeper:
     def __init__(
         self,
         engine: Engine,
+        stages: Stages,
         run: Run,
         config: RunConfig[Any],
         guard: Guard,
         progress: Callable[[Mapping[str, Any]], None] | None,
         total: int,
     ) -> None:
-        self.engine, self.run, self.config, self.guard = engine, run, config, guard
+        self.engine, self.stages, self.run, self.config, self.guard = engine, stages, run, config, guard
         self.progress, self.total = progress, total
         self.started = time.monotonic()
         self.epoch_losses: list[float] = []
@@ -71,6 +73,7 @@ class Keeper:
         self.lines.sync()
         state = {
             "step": step,
+            "stage": self.stages.name,
             "method": self.engine.method.state_dict(),
             "optimizer": self.engine.optimizer.state_dict(),
             "scaler": self.engine.scaler_state(),
@@ -97,8 +100,9 @@ class Keeper:
         state = checkpoint.newest(self.run.checkpoints)
         if state is None:
             return 0
+        self.stages.resume(self.engine, state.get("stage", ""))
         self.engine.method.load_state_dict(state["method"])
-        self.engine.optimizer.load_state_dict(state["optimizer"])
+        optim.load_state(self.engine.optimizer, state["optimizer"])
         self.engine.load_scaler(state["scaler"])
         self.guard.load_state_dict(state["guard"])
         self.epoch_losses = state["epoch_losses"]

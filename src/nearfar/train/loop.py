@@ -25,6 +25,7 @@ from nearfar.train.gradcache import two_pass_step
 from nearfar.train.guard import Guard
 from nearfar.train.keeper import Keeper
 from nearfar.train.run import Run, prepare
+from nearfar.train.stages import Span, Stages, spans
 
 Progress = Callable[[Mapping[str, Any]], None]
 """called on the first rank with every line of metrics.jsonl and `total_steps`; picklable where processes are spawned"""
@@ -106,12 +107,15 @@ def _on_device(
     allow_changes: bool,
     progress: Progress | None,
 ) -> None:
-    engine.first(partial(prepare, run, config, resume, allow_changes))
     with engine.numbers():
         rng.seed_all(config.train.seed)
         method, dataset = build()
-        engine.setup(method, partial(optim.build_optimizer, config=config.train))
-        train(engine, dataset, config, run, resume, progress)
+        stages = Stages(method, config.train)
+        # After all that the configuration can get wrong: nothing is left behind then.
+        engine.first(partial(prepare, run, config, resume, allow_changes))
+        engine.setup(method)
+        stages.begin(engine, next(iter(config.train.stages), None))
+        train(engine, stages, dataset, config, run, resume, progress)
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Plan:
     steps_per_epoch: int
     total: int
     checkpoint_every: int
+    spans: tuple[Span, ...]
 
     @classmethod
     def of(cls, config: TrainConfig, samples: int) -> Plan:
@@ -134,31 +139,37 @@ class Plan:
             )
         # Every sample is still seen equally often: the loader goes on across our epoch where this rounds down.
         steps = max(1, samples // config.batch_size // config.accumulate)
-        return cls(steps, steps * config.epochs, config.checkpoint_every or steps)
+        return cls(steps, steps * config.epochs, config.checkpoint_every or steps, spans(config, steps))
+
+    def span(self, step: int) -> Span:
+        """Where a step lies; behind the last one, the last span."""
+        return next((span for span in self.spans if step < span.last), self.spans[-1])
 
 
 def train(
     engine: Engine,
+    stages: Stages,
     dataset: SampleDataset,
     config: RunConfig[Any],
     run: Run,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """The loop itself, on one rank: batches, gradients, guard, optimiser, log, health, checkpoint."""
+    """The loop itself, on one rank: batches, gradients, guard, optimiser, log, health, checkpoint, stage."""
     settings, method = config.train, engine.method
     plan = Plan.of(settings, len(dataset))
     guard = Guard(method, settings.max_nonfinite)
     rng.seed_all(settings.seed + engine.rank)
-    keeper = Keeper(engine, run, config, guard, progress, plan.total)
+    keeper = Keeper(engine, stages, run, config, guard, progress, plan.total)
     start = keeper.restore() if resume else 0
     keeper.open(start)
-    method.train()
+    stages.enter(engine, plan.span(start).stage)
     try:
         with signals.Stop() as stop:
             batches = _batches(engine, dataset, settings, start, plan.total)
             for step, micro_batches in zip(range(start, plan.total), batches, strict=True):
-                rate = optim.set_rates(engine.optimizer, settings, step, plan.total)
+                span = plan.span(step)
+                rate = optim.set_rates(engine.optimizer, span.settings, step - span.first, span.last - span.first)
                 method.set_progress(step / plan.total)
                 outputs = [
                     _gradients(engine, batch, settings, last=number == settings.accumulate)
@@ -171,7 +182,14 @@ def train(
                 engine.update(admitted)
                 _settle(method, admitted)
 
-                line = {"step": step, "epoch": step // plan.steps_per_epoch, **parts, "lr": rate, "grad_norm": norm}
+                line = {
+                    "step": step,
+                    "epoch": step // plan.steps_per_epoch,
+                    **span.label,
+                    **parts,
+                    "lr": rate,
+                    "grad_norm": norm,
+                }
                 spike = guard.spike(parts["loss"]) if admitted else None
                 keeper.write("step", {**line, **({"spike": spike} if spike else {})})
                 done = step + 1
@@ -182,6 +200,8 @@ def train(
                     keeper.save(done)
                 if interrupted:
                     signals.leave(interrupted)
+                # Before the next batch, whose views are the next stage's already.
+                stages.enter(engine, plan.span(done).stage)
         keeper.finish(plan.total)
     finally:
         keeper.close()

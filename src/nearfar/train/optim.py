@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from nearfar.config import TrainConfig
+from nearfar.config import Stage, TrainConfig
+from nearfar.errors import ResumeError
 from nearfar.methods.base import Method
 from nearfar.train import schedule
 
@@ -56,9 +58,9 @@ class LARS(Optimizer):
         parameter.sub_(state["momentum"])
 
 
-def build_optimizer(method: Method, config: TrainConfig) -> Optimizer:
-    """The configured optimiser over the groups of `parameter_groups`."""
-    groups = parameter_groups(method, config)
+def build_optimizer(method: Method, config: TrainConfig, stage: Stage | None = None) -> Optimizer:
+    """The configured optimiser over the groups of `parameter_groups`, in a stage over those of `stage_groups`."""
+    groups = parameter_groups(method, config) if stage is None else stage_groups(method, config, stage)
     if config.optimizer == "adamw":
         return AdamW(groups, lr=config.lr)
     if config.optimizer == "sgd":
@@ -88,11 +90,61 @@ def parameter_groups(method: Method, config: TrainConfig) -> list[dict[str, Any]
     ]
 
 
+def parameter_names(method: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """Every parameter with its names; a shared one has several."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in method.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    return names
+
+
+def stage_groups(method: Method, config: TrainConfig, stage: Stage) -> list[dict[str, Any]]:
+    """What needs gradients, by learning rate and, within one, tensors of one dimension without weight decay.
+
+    Every group has `peak`, its highest learning rate, and `floor`, its last one.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter, names in parameter_names(method).items():
+        if parameter.requires_grad:
+            rate = config.lr * _multiple(names, stage.rates)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "peak": rate,
+            "floor": rate * config.lr_floor,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (rate, decays), parameters in groups.items()
+    ]
+
+
+def _multiple(names: list[str], rates: Mapping[str, float]) -> float:
+    """Of the last pattern that matches one of the names; 1 where none does."""
+    matching = [rate for pattern, rate in rates.items() if any(fnmatchcase(name, pattern) for name in names)]
+    return matching[-1] if matching else 1.0
+
+
+def load_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """The moments of a checkpoint; what groups are (peak, weight decay) stays as configured now.
+
+    Raises:
+        ResumeError: the checkpoint's optimiser has other parameters.
+    """
+    configured = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(state)
+    except ValueError as error:
+        fix = "Resume with the stages, encoder and method of the run."
+        raise ResumeError(f"the optimiser has other parameters than its checkpoint: {error}", fix=fix) from None
+    for group, options in zip(optimizer.param_groups, configured, strict=True):
+        group.update(options)
+
+
 def set_rates(optimizer: Optimizer, config: TrainConfig, step: int, total: int) -> float:
     """Set every group's learning rate for this step; returns the encoder's rate, or the first group's."""
-    floor = config.lr * config.lr_floor
     for group in optimizer.param_groups:
-        peak = group["peak"]
+        peak, floor = group["peak"], group.get("floor", config.lr * config.lr_floor)
         if config.schedule == "cosine":
             rate = schedule.cosine(step, total, round(config.warmup * total), peak, floor)
         else:
