@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from nearfar.config import Stage
+
 
 @dataclass(frozen=True)
 class MethodSpec:
@@ -38,6 +40,9 @@ METHODS: dict[str, MethodSpec] = {
     "saco": MethodSpec("nearfar.methods.saco:SACo", "band groups and textures of one place over time, against others"),
     "seco": MethodSpec("nearfar.methods.seco:SeCo", "heads invariant to season, to colour, to both; change-aware"),
     "csip": MethodSpec("nearfar.methods.csip:CSIP", "pictures of two objects against the force banners of their masks"),
+    "spatialclip": MethodSpec(
+        "nearfar.methods.spatialclip:SpatialCLIP", "image, caption and labelled boxes, aligned and judged together"
+    ),
     "patches": MethodSpec(
         "nearfar.methods.patches:Patches", "places of normal images against other places and synthetic defects"
     ),
@@ -63,6 +68,19 @@ _CSIP: dict[str, Any] = {
     "views.count": 1,
     "views.erase": 0.0,
 }
+
+_STUDY: dict[str, Any] = {
+    "views.recipe": "study",
+    "views.count": 1,
+    "views.flip_horizontal": 0.0,
+    "views.erase": 0.0,
+    "train.batch_size": 64,
+    "train.lr": 1e-3,
+    "train.clip": 1.0,
+}
+_JUDGE = ("projections.*", "fusion.*", "classifier.*", "box_encoder.*")
+"""what learns in SpatialCLIP while the encoders of image and text are frozen"""
+_NO_ALIGNMENT = {"image-text": 0.0, "image-boxes": 0.0, "text-boxes": 0.0}
 
 PRESETS: dict[str, Preset] = {
     "disco": Preset("disco", "DiSCO, principled form"),
@@ -151,6 +169,70 @@ PRESETS: dict[str, Preset] = {
             "train.lr_floor": 1.0,
             "train.warmup": 0.0,
             "train.weight_decay": 0.0,
+        },
+    ),
+    "spatialclip": Preset(
+        "spatialclip",
+        "SpatialCLIP in three stages: boxes and classifier, alignment, all encoders",
+        {
+            **_STUDY,
+            "views.strength": 0.1,
+            "train.stages": (
+                Stage("classifier", 5, train=_JUDGE, losses=_NO_ALIGNMENT),
+                Stage("alignment", 10, train=(*_JUDGE, "head*")),
+                Stage("encoders", 25, train=("*",)),
+            ),
+        },
+    ),
+    "spatialclip_frozen": Preset(
+        "spatialclip",
+        "SpatialCLIP in one stage on frozen encoders of image and text, whose features are computed once",
+        {
+            **_STUDY,
+            "views.strength": 0.0,
+            "train.stages": (Stage("classifier", 40, train=(*_JUDGE, "head*")),),
+        },
+    ),
+    "shared_encoder": Preset(
+        "spatialclip",
+        "one image encoder with two tasks: the label, and which structures are there; no caption, no boxes to see",
+        {
+            **_STUDY,
+            "views.strength": 0.1,
+            "method.modalities": ("image",),
+            "method.modality_dropout": 0.0,
+            "method.structures": 1.0,
+            "train.epochs": 40,
+        },
+    ),
+    "spatialclip_reference": Preset(
+        "spatialclip",
+        "SpatialCLIP with the settings of its published code, which trains the gate and the classifier only",
+        {
+            **_STUDY,
+            "views.strength": 0.0,
+            "data.size": 224,
+            "encoder.name": "vit_large_patch14_clip_224",
+            "encoder.size": 224,
+            "method.dim": 768,
+            "method.fusion": "softmax",
+            "method.learn_gain": False,
+            "method.box_dim": 768,
+            "method.box_heads": 8,
+            "method.box_variant": "reference",
+            "method.shared_heads": True,
+            "method.positives": "own",
+            "method.largest_scale": 50.0,
+            "method.modality_dropout": 0.0,
+            "train.stages": (
+                Stage("fusion", 5, train=("fusion.*", "classifier.*"), losses=_NO_ALIGNMENT, warmup=0.2),
+                Stage("alignment", 10, train=("fusion.*", "classifier.*"), warmup=0.2),
+                Stage("top layers", 15, train=("fusion.*", "classifier.*"), warmup=0.2),
+            ),
+            "train.batch_size": 16,
+            "train.lr": 1e-4,
+            "train.lr_floor": 0.0,
+            "train.weight_decay": 0.02,
         },
     ),
     "patches": Preset(
