@@ -17,6 +17,7 @@ CORE = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow", "safeten
         "pyyaml", "tyro", "rich", "jinja2")  # fmt: skip
 EXTRAS = {
     "parquet": ("pyarrow",),
+    "medical": ("pydicom",),
     "search": ("faiss",),
     "track": ("tensorboard", "mlflow"),
     "export": ("onnx", "onnxscript", "onnxruntime"),

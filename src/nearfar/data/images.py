@@ -1,11 +1,13 @@
 """Decoding images at their full depth, and bringing them to one size in float.
 
-8-bit, 16-bit and float images of any number of channels, from PNG, JPEG, BMP, WebP, TIFF and NumPy files. Pillow
-reduces 16-bit colour to 8 bits without saying so; here such files are decoded in two halves and joined, or refused.
+8-bit, 16-bit and float images of any number of channels, from PNG, JPEG, BMP, WebP, TIFF, NumPy and (with pydicom,
+ultrasound) DICOM files; clip.dcm#12 is the twelfth frame of a clip. Pillow reduces 16-bit colour to 8 bits without
+saying so; here such files are decoded in two halves and joined, or refused.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -23,10 +25,11 @@ from nearfar.errors import DataError
 
 Array = NDArray[Any]
 T = TypeVar("T")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy", ".dcm")
 SCALES = {"bool": 1.0, "uint8": 255.0, "uint16": 65535.0, "float16": 1.0, "float32": 1.0, "float64": 1.0}
 """value that becomes 1.0, by dtype; every other dtype needs `data.scale`"""
 
+_FRAME = re.compile(r"\.dcm#(\d+)$", re.IGNORECASE)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _COLOUR_MODES = {"1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB", "PA": "RGBA"}
 
@@ -46,6 +49,10 @@ def read(path: Path) -> Array:
     Raises DataError for a file that is missing, unreadable, truncated, or of a layout that would lose depth, and for
     values that are NaN or infinite.
     """
+    if is_dicom(path):
+        from nearfar.data.dicom import read_dicom
+
+        return read_dicom(path).pixels
     array = guarded(path, _read_npy if path.suffix.lower() == ".npy" else _read_pillow)
     if array.size == 0:
         raise DataError("the image is empty", where=path, found=f"shape {array.shape}", fix="Remove the file.")
@@ -53,9 +60,20 @@ def read(path: Path) -> Array:
     return array
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether the name is that of a DICOM file, or of a frame of one."""
+    return file_of(path)[0].suffix.lower() == ".dcm"
+
+
+def file_of(path: Path) -> tuple[Path, int | None]:
+    """The file that a path names, and the number of the frame that clip.dcm#12 names in it."""
+    match = _FRAME.search(path.name)
+    return (path.with_name(path.name[: match.start(1) - 1]), int(match.group(1))) if match else (path, None)
+
+
 def fingerprint(path: Path) -> tuple[Path, int, int]:
     """What changes when the file does: its path, time of change and size. Raises DataError where it is not there."""
-    status = guarded(path, Path.stat)
+    status = guarded(file_of(path)[0], Path.stat)
     return path, status.st_mtime_ns, status.st_size
 
 

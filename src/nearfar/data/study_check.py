@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nearfar.data.images import is_dicom
 from nearfar.data.study import CLASSES
 from nearfar.data.study_content import content_findings
 from nearfar.data.study_rules import Finding, Rules, row_findings
@@ -114,7 +115,7 @@ def _patients(sheets: Mapping[str, Sheet], shared: set[tuple[str, Path]]) -> Ite
 
 def _patient(row: Mapping[str, Any], sheet: Sheet) -> str:
     name = row.get("patient_id") or row.get("group")
-    if not name and row["image_path"].lower().endswith(".dcm"):
+    if not name and is_dicom(Path(row["image_path"])):
         try:
             name = sheet.find(row["image_path"]).patient
         except DataError:  # already a finding of the row

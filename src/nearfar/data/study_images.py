@@ -43,7 +43,7 @@ def header(path: Path) -> Header:
     """The header of an image, remembered until the file changes. Raises DataError for a file that is no image."""
     key = images.fingerprint(path)
     if key not in _HEADERS:
-        _HEADERS[key] = images.guarded(path, _read_header)
+        _HEADERS[key] = _dicom_header(path) if images.is_dicom(path) else images.guarded(path, _read_header)
     return _HEADERS[key]
 
 
@@ -57,6 +57,15 @@ def _read_header(path: Path) -> Header:
         turned = known and image.getexif().get(_ORIENTATION, 1) > 4
         width, height = image.size[::-1] if turned else image.size
         return Header(width, height, image.mode in _GREY or image.mode.startswith("I;16"))
+
+
+def _dicom_header(path: Path) -> Header:
+    from nearfar.data.dicom import read_header
+
+    known = read_header(path)
+    left, top = known.region[:2]
+    size = known.width, known.height, known.grey
+    return Header(*size, left, top, known.mm_per_pixel, known.patient, known.cautions)
 
 
 def letterboxed(
@@ -94,7 +103,7 @@ def _fast(path: Path, size: int, shape: tuple[int, int] | None) -> NDArray[Any] 
             _agrees(image.size[::-1], shape, path)
             return letterbox_image(image, size)
 
-    return None if path.suffix.lower() in (".npy", ".dcm") else images.guarded(path, decode)
+    return None if path.suffix.lower() == ".npy" or images.is_dicom(path) else images.guarded(path, decode)
 
 
 def _agrees(found: tuple[int, ...], shape: tuple[int, int] | None, path: Path) -> None:
