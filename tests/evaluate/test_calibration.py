@@ -80,6 +80,13 @@ def test_bins_of_equal_mass_hold_equal_counts_and_keep_ties_together() -> None:
     assert sorted(drawn.count[drawn.count > 0]) == [50, 50]
 
 
+def test_perfect_probabilities_keep_the_error_of_finite_samples() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random((50, 1000))
+    errors = [calibration.calibration_error(rng.random(1000) < q, q) for q in p]
+    assert np.mean(errors) == pytest.approx(np.sqrt(10 / 1000) / 3, rel=0.15)
+
+
 def test_weights_count_samples() -> None:
     labels, p = world(n=40)
     weights = np.random.default_rng(0).integers(0, 4, 40)

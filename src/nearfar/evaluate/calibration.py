@@ -71,7 +71,7 @@ def calibration_error(
     binning "width": bin k holds k/bins <= p < (k+1)/bins, the last one p = 1 too (Naeini et al. 2015). "mass": bins
     end at quantiles of the probabilities, equal ones stay together (Nguyen and O'Connor 2015). worst: the largest gap
     of a bin instead (maximum calibration error). The error of finitely many samples is above 0 even for perfect
-    probabilities, about by sqrt(bins / n). Raises ConfigError on bad bins, ShapeError or DataError as `brier`.
+    probabilities, about by sqrt(bins / n) / 3. Raises ConfigError on bad bins, ShapeError or DataError as `brier`.
     """
     truth, values = as_probable(labels, probabilities)
     return once(partial(weighted_calibration_error, bins=bins, binning=binning, worst=worst), truth, values)
