@@ -160,9 +160,14 @@ class TextConfig:
     vocabulary: int = 1024
     """word: rows of the table; the rarest words beyond it are unknown"""
     pool: Literal["mean", "last"] = "mean"
-    """of the tokens: their mean, or the last one, which in a causal model alone has seen all; open_clip pools itself"""
+    """of the tokens: their mean, or the last one, which in a causal model alone has seen all; CLIP's models pool
+    themselves"""
     lora: tuple[str, ...] = ()
-    """ends of names of linear layers that get low-rank adapters (peft), e.g. q_proj v_proj; the rest is frozen"""
+    """layers (linear, or whole attentions) that get low-rank adapters (peft), by the ends of their names, e.g.
+    q_proj v_proj; the rest of the encoder is frozen"""
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    """adapters are multiplied by lora_alpha / lora_rank"""
 
 
 @dataclass(frozen=True)
