@@ -192,18 +192,52 @@ def test_adapters_start_as_nothing_and_alone_learn(tmp_path: Path) -> None:
         assert (encoder(*tokenizer(CAPTIONS)) - before).abs().max() > 1e-3
 
 
+class Attends(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.MultiheadAttention(8, 2, batch_first=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner[0](x, x, x)[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(lambda: TextEncoder(20, 8, 2, 2, 8), "qkv"), (lambda: TextEncoder(20, 8, 2, 2, 8), "mlp.3"), (Attends, "0")],
+)
+def test_adapters_work_in_evaluation_as_in_training(make: Any, name: str) -> None:
+    pytest.importorskip("peft")
+    module = make().eval()
+    ids, mask = torch.randint(20, (3, 5)), torch.ones(3, 5, dtype=torch.bool)
+    inputs = (ids, mask) if isinstance(module, TextEncoder) else (torch.randn(3, 5, 8),)
+    with torch.no_grad():
+        plain = module(*inputs)
+        assert add_lora(module, [name], rank=2)
+        torch.testing.assert_close(module.eval()(*inputs), plain)
+        for key, p in module.named_parameters():
+            if "lora_B" in key:
+                p.copy_(torch.randn_like(p))
+        changed = module(*inputs)
+    assert (changed - plain).abs().max() > 1e-2
+    learning = module(*inputs)
+    torch.testing.assert_close(learning, changed)
+    assert learning.requires_grad
+
+
 def test_adapters_on_layers_that_would_not_use_them_are_refused() -> None:
     pytest.importorskip("peft")
     encoder = TextEncoder(20, 16, 2, 2, 8)
-    assert add_lora(encoder, ["linear1"], rank=2) == ["blocks.0.linear1", "blocks.1.linear1"]
-    with pytest.raises(ConfigError, match=r"passed over.*'self_attn'"):
-        add_lora(TextEncoder(20, 16, 2, 1, 8), ["out_proj"])
-    with pytest.raises(ConfigError, match="Did you mean 'linear1'"):
-        add_lora(TextEncoder(20, 16, 2, 1, 8), ["linaer1"])
+    assert add_lora(encoder, ["proj"], rank=2) == ["blocks.0.proj", "blocks.1.proj"]
+    with pytest.raises(ConfigError, match=r"passed over.*Name the attention: '0'"):
+        add_lora(Attends(), ["out_proj"])
+    with pytest.raises(ConfigError, match="in evaluation an adapter"):
+        add_lora(nn.Sequential(nn.TransformerEncoderLayer(8, 2)), ["linear1"])
+    with pytest.raises(ConfigError, match="Did you mean 'proj'"):
+        add_lora(TextEncoder(20, 16, 2, 1, 8), ["prj"])
     with pytest.raises(ConfigError, match="no adapter fits"):
         add_lora(TextEncoder(20, 16, 2, 1, 8), ["norm1"])
     with pytest.raises(ConfigError, match="rank 0"):
-        add_lora(encoder, ["linear1"], rank=0)
+        add_lora(encoder, ["proj"], rank=0)
 
 
 def test_wrong_settings(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def add_lora(module: nn.Module, names: Sequence[str], rank: int = 8, alpha: floa
     Returns the full names of the layers. Layers are linear, convolutions, embeddings, or nn.MultiheadAttention whole.
 
     Raises ConfigError where peft is not installed, a name matches nothing, a layer is of another kind, or it is the
-    output of an nn.MultiheadAttention, which reads that layer's weight past the adapter.
+    output of an nn.MultiheadAttention or in an nn.TransformerEncoderLayer, which read weights past an adapter.
     """
     if rank < 1 or not alpha > 0 or not names:
         what = "low-rank adapters need layers, a rank and a scale"
@@ -43,8 +43,18 @@ def _matching(module: nn.Module, name: str) -> list[str]:
         fix = did_you_mean(name, sorted(ends), f"Known: {', '.join(sorted(ends)[:20])}.", quote="'")
         raise ConfigError("no layer has this name", where="lora", found=name, fix=fix)
     for full in found:
-        parent = full.rpartition(".")[0]
-        if isinstance(parts[parent], nn.MultiheadAttention):
-            fix = f"Name the attention: {parent.rpartition('.')[2]!r}."
-            raise ConfigError("an adapter on this layer would be passed over", where="lora", found=full, fix=fix)
+        _check(parts, full)
     return found
+
+
+def _check(parts: dict[str, nn.Module], full: str) -> None:
+    """Refuse layers whose weights PyTorch reads itself, without calling the layer that an adapter replaces."""
+    steps = full.split(".")
+    for i in range(len(steps)):
+        outer = ".".join(steps[:i])
+        if isinstance(parts[outer], nn.TransformerEncoderLayer):
+            fix = "Adapt layers of another kind of block."
+            raise ConfigError("in evaluation an adapter here would be passed over", where="lora", found=full, fix=fix)
+    if isinstance(parts[outer], nn.MultiheadAttention):
+        fix = f"Name the attention: {steps[-2]!r}."
+        raise ConfigError("an adapter on this layer would be passed over", where="lora", found=full, fix=fix)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nearfar.config import TextConfig
 from nearfar.encoders.lora import add_lora
@@ -34,6 +35,29 @@ __all__ = [
 ]
 
 Kind = Literal["word", "byte", "clip", "open_clip", "huggingface"]
+
+
+class _Block(nn.Module):
+    """Attention and perceptron, each behind a norm.
+
+    Not nn.TransformerEncoderLayer: in evaluation that one reads weights past the adapters on its layers.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x [B, L, dim], mask bool [B, L] -> [B, L, dim]."""
+        q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None], dropout_p=dropout)
+        x = x + self.drop(self.proj(seen.transpose(1, 2).flatten(2)))
+        return cast(Tensor, x + self.drop(self.mlp(self.norm2(x))))
 
 
 class TextEncoder(nn.Module):
@@ -70,10 +94,7 @@ class TextEncoder(nn.Module):
         self.position = nn.Parameter(torch.empty(length, dim))
         for table in (self.token.weight, self.position):
             nn.init.normal_(table, std=0.02)
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, heads, 4 * dim, dropout, "gelu", batch_first=True, norm_first=True)
-            for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -81,7 +102,7 @@ class TextEncoder(nn.Module):
         check_tokens(ids, mask, self.length)
         x = self.token(ids) + self.position[: ids.shape[1]]
         for block in self.blocks:
-            x = block(x, src_key_padding_mask=~mask)
+            x = block(x, mask)
         return pooled(self.norm(x), mask, self.pool)
 
 
