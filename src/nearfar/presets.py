@@ -78,7 +78,7 @@ _STUDY: dict[str, Any] = {
     "train.lr": 1e-3,
     "train.clip": 1.0,
 }
-_JUDGE = ("projections.*", "fusion.*", "classifier.*", "box_encoder.*")
+_JUDGE = ("projections.*", "classifier.*", "box_encoder.*")
 """what learns in SpatialCLIP while the encoders of image and text are frozen"""
 _NO_ALIGNMENT = {"image-text": 0.0, "image-boxes": 0.0, "text-boxes": 0.0}
 
@@ -225,9 +225,9 @@ PRESETS: dict[str, Preset] = {
             "method.largest_scale": 50.0,
             "method.modality_dropout": 0.0,
             "train.stages": (
-                Stage("fusion", 5, train=("fusion.*", "classifier.*"), losses=_NO_ALIGNMENT, warmup=0.2),
-                Stage("alignment", 10, train=("fusion.*", "classifier.*"), warmup=0.2),
-                Stage("top layers", 15, train=("fusion.*", "classifier.*"), warmup=0.2),
+                Stage("fusion", 5, train=("classifier.*",), losses=_NO_ALIGNMENT, warmup=0.2),
+                Stage("alignment", 10, train=("classifier.*",), warmup=0.2),
+                Stage("top layers", 15, train=("classifier.*",), warmup=0.2),
             ),
             "train.batch_size": 16,
             "train.lr": 1e-4,

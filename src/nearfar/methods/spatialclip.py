@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nearfar import parallel
 from nearfar.config import Stage, ViewsConfig
 from nearfar.data import SampleDataset
 from nearfar.data.study import MODALITIES, OBJECT_CLASSES, StudyDataset
 from nearfar.encoders.boxes import BoxSetEncoder
-from nearfar.encoders.gates import Fused, Fusion
+from nearfar.encoders.gates import Fusion
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.mode import evaluating
 from nearfar.encoders.text import WordTokenizer, build_text, tokenizer_from_state
@@ -66,8 +67,7 @@ class SpatialCLIP(Method):
         text_dim = cast(int, self.text_encoder.feature_dim)
         widths = {"image": encoder.feature_dim, "text": text_dim, "boxes": config.box_dim}
         self.projections = nn.ModuleDict({name: nn.Linear(width, config.dim) for name, width in widths.items()})
-        self.fusion = Fusion(config.dim, config.fusion, len(MODALITIES))
-        self.classifier = Classifier(self.fusion.feature_dim, config.dim if config.learn_gain else None)
+        self.classifier = Classifier(Fusion(config.dim, config.fusion, len(MODALITIES)), config.learn_gain)
         self.head, self.heads = alignment_heads(config, widths)
         scale = torch.tensor(-math.log(config.temperature))
         if config.learn_temperature:
@@ -77,7 +77,6 @@ class SpatialCLIP(Method):
         self.anchors = Anchors(self._learned() if config.preservation else {})
         self.register_buffer("class_counts", torch.ones(2, dtype=torch.int64))
         self.weights = config.weights()
-        self._set_unseen()
         self._caches = {name: FeatureCache() for name in ("image", "text", "anchor image", "anchor text")}
         still = StudyViews(self.views_config, encoder.channels, encoder.config.size).still
         self._caching = config.cache and still
@@ -135,18 +134,6 @@ class SpatialCLIP(Method):
         told = nn.Linear(self.encoder.feature_dim, len(names)) if config.structures else None
         device = self.encoder.mean.device
         self.box_encoder, self.structure_head = made.to(device), told.to(device) if told is not None else None
-        if old is not None:
-            self._set_unseen()
-
-    def _set_unseen(self) -> None:
-        """What no sample passes does not learn: optimisers leave it out, and DDP does not wait for it."""
-        heads = {"image": self.head, **self.heads}
-        for name in set(MODALITIES) - set(self.config.modalities):
-            if name != "image" or self.structure_head is None:
-                self._encoder(name).requires_grad_(False)
-            self.projections[name].requires_grad_(False)
-            if name in heads:
-                heads[name].requires_grad_(False)
 
     def _learned(self) -> dict[str, nn.Module]:
         """The encoders that preservation compares with what they were."""
@@ -165,7 +152,7 @@ class SpatialCLIP(Method):
         """Take its loss weights; what is preserved are the encoders as the first stage finds them that trains any."""
         configured = self.config.weights()
         self.weights = {**configured, **{k: v for k, v in stage.losses.items() if k in configured}}
-        trained = [name for name, _ in self.named_parameters() if any(fnmatch(name, p) for p in stage.train)]
+        trained = [name for name, _ in self.named_parameters() if any(fnmatchcase(name, p) for p in stage.train)]
         learns = any(name.startswith(("encoder.", "text_encoder.")) for name in trained)
         if self.config.preservation and learns and not self.anchors.taken:
             self.anchors.remember(self._learned(), taken=True)
@@ -215,13 +202,15 @@ class SpatialCLIP(Method):
         shown = batch["shown"] if "shown" in batch else present(batch, self.config.modalities)
         features = {name: self._features(name, batch) for name in self.config.modalities}
         z = self._embeddings(features)
-        out = {"logit": self.classifier(self._fused(z, shown).vector), **self._aligned(features, z)}
+        out = {"logit": self._judged(z, shown)[0], **self._aligned(features, z)}
         out["scale"] = self.head_scale.expand(len(shown))
         if self.weights["preservation"]:
             out["preserved"] = self._preserved(features, batch)
         if self.structure_head is not None:
             seen = features["image"] if "image" in features else self._features("image", batch)
             out["structures"] = self.structure_head(seen).float()
+        if parallel.world_size() > 1 and len(self.config.modalities) < len(MODALITIES):
+            out["logit"] = out["logit"] + self._unseen()
         return out
 
     def criterion(self, projections: Projections, batch: Batch) -> Output:
@@ -259,10 +248,12 @@ class SpatialCLIP(Method):
         """Unit embeddings [B, dim] by modality."""
         return {name: F.normalize(self.projections[name](f).float(), dim=1) for name, f in features.items()}
 
-    def _fused(self, z: Mapping[str, Tensor], shown: Tensor) -> Fused:
+    def _judged(self, z: Mapping[str, Tensor], shown: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits [B], and gates [B, 3] where the fusion has them."""
         empty = torch.zeros_like(next(iter(z.values())))
         used = torch.tensor([name in z for name in MODALITIES], device=shown.device)
-        return cast(Fused, self.fusion(torch.stack([z.get(name, empty) for name in MODALITIES], 1), shown & used))
+        judged = self.classifier(torch.stack([z.get(name, empty) for name in MODALITIES], 1), shown & used)
+        return cast(tuple[Tensor, Tensor | None], judged)
 
     def _aligned(self, features: Mapping[str, Tensor], z: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit embeddings that are compared over modalities, as "a/image" and so on."""
@@ -271,6 +262,17 @@ class SpatialCLIP(Method):
         heads = {"image": self.head, **self.heads}
         sources = {name: f.detach() if self.config.detach else f for name, f in features.items()}
         return {f"a/{name}": F.normalize(heads[name](f).float(), dim=1) for name, f in sources.items()}
+
+    def _unseen(self) -> Tensor:
+        """Zero, with the weights of modalities that are not seen in its graph: DDP waits for the gradient of each.
+
+        They are not frozen, so that the patterns of stages mean the same whatever modalities a run leaves out.
+        """
+        heads = {"image": self.head, **self.heads}
+        names = [name for name in MODALITIES if name not in self.config.modalities]
+        parts = [part for name in names for part in (self._encoder(name), self.projections[name], heads.get(name))]
+        weights = {p for part in parts if part is not None for p in part.parameters() if p.requires_grad}
+        return torch.stack([self.class_counts.sum() * 0.0, *(p.sum() * 0.0 for p in weights)]).sum()
 
     def _preserved(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """[B]: 1 - cosine to the features of the copies, summed over encoders."""
@@ -298,9 +300,7 @@ class SpatialCLIP(Method):
         with evaluating(self):
             features = {name: self._features(name, given) for name in config.modalities if column[name].any()}
             z = self._embeddings(features)
-            fused = self._fused(z, shown)
+            logit, gates = self._judged(z, shown)
             named = {**{f"z/{name}": value for name, value in z.items()}, **self._aligned(features, z)}
-        out = {"logit": self.classifier(fused.vector)}
-        if fused.gates is not None:
-            out["gates"] = fused.gates.float()
+        out = {"logit": logit} if gates is None else {"logit": logit, "gates": gates}
         return out | {name: torch.where(column[name[2:]], value, 0.0) for name, value in named.items()}

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from nearfar.encoders.gates import Fusion
 from nearfar.encoders.heads import projection_head
 from nearfar.errors import ConfigError
 from nearfar.methods.spatialclip_config import SpatialClipConfig
@@ -18,17 +19,19 @@ from nearfar.views.random import derive, uniform
 
 
 class Classifier(nn.Module):
-    """[B, D] -> logits [B]: w . (g x) + b. The gain g starts at sqrt(dim), which makes components of unit embeddings
-    about 1, and learns; without `dim` it is 1 for good."""
+    """Embeddings [B, K, D] and which are present [B, K] -> logits [B] = w . fusion(g z) + b, and gates [B, K] or None.
 
-    def __init__(self, width: int, dim: int | None) -> None:
+    The gain g starts at sqrt(D), which makes components of unit embeddings about 1, and learns; or it is 1 for good.
+    """
+
+    def __init__(self, fusion: Fusion, learn_gain: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, 1)
-        self.log_gain = nn.Parameter(torch.tensor(0.5 * math.log(dim))) if dim is not None else None
+        self.fusion, self.linear = fusion, nn.Linear(fusion.feature_dim, 1)
+        self.log_gain = nn.Parameter(torch.tensor(0.5 * math.log(fusion.dim))) if learn_gain else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x if self.log_gain is None else x * self.log_gain.exp()
-        return cast(Tensor, self.linear(x)).float()[:, 0]
+    def forward(self, z: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
+        vector, gates = self.fusion(z if self.log_gain is None else z * self.log_gain.exp(), present)
+        return cast(Tensor, self.linear(vector)).float()[:, 0], None if gates is None else gates.float()
 
 
 class Anchors(nn.Module):
