@@ -12,8 +12,11 @@ import yaml
 from nearfar.cli.train import parse_flags
 from nearfar.config import RunConfig, Stage, TrainConfig
 from nearfar.configio import check, diff, dump, load, read_run_config, with_epochs
+from nearfar.data.dataset import default_channels
 from nearfar.errors import ConfigError
+from nearfar.methods import build_method
 from nearfar.presets import PRESETS, Preset
+from nearfar.train.stages import Stages
 
 TEXT = """\
 train:
@@ -168,3 +171,12 @@ def test_help_does_not_list_the_keys_of_stages(staged: str, capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert "--train.epochs" in shown
     assert "stages" not in shown.replace("with stages:", "").replace("the stages'", "")
+
+
+def test_the_documented_stages_fit_the_preset_they_are_shown_with(file: Any) -> None:
+    page = Path(__file__).parents[1] / "docs/guides/stages.md"
+    text = page.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
+    config = load("simclr", file(text))
+    assert [stage.epochs for stage in config.train.stages] == [2, 4]
+    assert [stage.epochs for stage in with_epochs(config.train, 3).stages] == [1, 2]
+    Stages(build_method(config, default_channels(3)), config.train)

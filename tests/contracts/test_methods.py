@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nearfar
-from nearfar.config import EncoderConfig, TextConfig, ViewsConfig
+from nearfar.config import EncoderConfig, Stage, TextConfig, ViewsConfig
 from nearfar.errors import DataError, ShapeError
 from nearfar.methods import load_method_class
 from nearfar.methods.base import Batch, Method
@@ -145,6 +145,14 @@ def test_the_state_is_whole_and_loads_with_weights_only(name: str) -> None:
     assert train(name, method, 2, first=3) == train(name, other, 2, first=3)
     for key, value in method.state_dict().items():
         torch.testing.assert_close(other.state_dict()[key], value, atol=0, rtol=0, equal_nan=True, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stage_leaves_parameters_and_what_learns_to_the_trainer(name: str) -> None:
+    method = make(name)
+    before = {key: (id(p), p.requires_grad) for key, p in method.named_parameters()}
+    method.set_stage(Stage("all", 1, losses=dict.fromkeys(method.loss_parts, 0.5)))
+    assert before == {key: (id(p), p.requires_grad) for key, p in method.named_parameters()}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -15,11 +15,11 @@ import pytest
 
 from nearfar.errors import DataError
 from nearfar.report import build, write_explorer
-from nearfar.report.curves import column
+from nearfar.report.curves import column, loss_figure, mark_stages, stage_starts
 from nearfar.report.explore import quantise
 from nearfar.report.maps import project, spread
 from nearfar.report.page import number
-from nearfar.report.style import smooth
+from nearfar.report.style import figure, smooth
 from nearfar.report.summary import summary_text
 
 CLASSES = ["clean", "cold", "warm"]
@@ -205,6 +205,21 @@ def test_spread_keeps_thumbnails_apart() -> None:
     chosen = points[spread(points, 0.1, 60)]
     gaps = np.linalg.norm(chosen[:, None] - chosen[None], axis=-1) + np.eye(len(chosen))
     assert gaps.min() >= 0.1
+
+
+def test_stages_are_lines_with_names_where_they_begin(tmp_path: Path) -> None:
+    rows = [
+        {"kind": "step", "step": s, "epoch": s // 2, "loss": 1.0, "stage": "head" if s < 4 else "all"} for s in range(8)
+    ]
+    rows.insert(4, {**rows[3], "kind": "epoch"})
+    assert stage_starts(rows, "step") == [(0, "head"), (4, "all")]
+    assert stage_starts(rows, "epoch") == [(0, "head"), (2, "all")]
+    assert stage_starts([{"kind": "step", "step": 0, "epoch": 0}], "step") == []
+    _, (axis,) = figure(1, 1, 2, 2)
+    mark_stages(axis, [rows, rows], "step")
+    assert [line.get_xdata()[0] for line in axis.lines] == [-0.5, 3.5]
+    assert [text.get_text() for text in axis.texts] == ["head", "all"]
+    assert loss_figure({"run": rows}, tmp_path / "loss.png") == tmp_path / "loss.png"
 
 
 def test_small_parts() -> None:
