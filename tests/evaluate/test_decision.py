@@ -31,7 +31,9 @@ def test_a_decision_survives_its_file(tmp_path: Path) -> None:
         assert read is not None and read.state() == made.state()
         np.testing.assert_array_equal(read.decide(LOGITS), made.decide(LOGITS))
         np.testing.assert_array_equal(read.probabilities(LOGITS), made.probabilities(LOGITS))
-    assert json.loads((tmp_path / FILE).read_text())["fitted"] == {"samples": 400, "patients": 200}
+    assert json.loads((tmp_path / FILE).read_text())["fitted"] == {
+        "samples": 400, "patients": 200, "prevalence": LABELS.mean()
+    }  # fmt: skip
 
 
 def test_targets_are_reached_on_the_validation_images() -> None:

@@ -14,7 +14,10 @@ from nearfar.errors import ConfigError
 from nearfar.report.summary import summary_text
 
 Mode = Literal["linear", "histogram", "finetune"]
-SETTINGS = ("landcover_mode", "protocol", "statistics", "decoder", "group_maps", "decoder_epochs", "finetune", "text")
+SETTINGS = (
+    "landcover_mode", "protocol", "statistics", "decoder", "group_maps", "decoder_epochs", "finetune", "text",
+    "cohorts", "calibration", "operating", "operating_target", "abstain",
+)  # fmt: skip
 
 
 @dataclass
@@ -23,8 +26,8 @@ class Arguments:
 
     run: tyro.conf.Positional[Path]
     tasks: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--task"])] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, landcover, segment,
-    change; empty: all that the data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, clinical, landcover,
+    segment, change; empty: all that the data allows"""
     root: Path | None = None
     """data of the task landcover, segment or change where it is asked for alone, or of relations, banners and vqa where
     nothing else is; otherwise another folder of the same format and classes as the run's, on which it is evaluated"""
@@ -43,6 +46,17 @@ class Arguments:
     """let the encoder learn with the decoder, or the relations"""
     text: Literal["bag", "gru"] | None = None
     """what reads the questions of vqa: a bag of words and word pairs, or a recurrent network"""
+    cohorts: tuple[Path, ...] | None = None
+    """clinical: JSON files of further labelled studies; default: prospective.json and external*.json beside its own"""
+    calibration: Literal["temperature", "platt", "isotonic", "none"] | None = None
+    """clinical: what turns logits into probabilities, fitted on validation images"""
+    operating: Literal["youden", "sensitivity", "specificity", "cost"] | None = None
+    """clinical: how the threshold is chosen on validation images"""
+    operating_target: float | None = None
+    """clinical: the sensitivity or specificity to reach there, or how many times worse it is to call a non-standard
+    image standard than the reverse"""
+    abstain: float | None = None
+    """clinical: largest share of validation images that are left to a person"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -56,7 +70,8 @@ def main(argv: list[str]) -> int:
 
     run = Run(args.run)
     config, rooted = settings(args, run.config.eval)
-    other = open_dataset(replace(run.config.data, root=args.root)) if args.root and not rooted else None
+    elsewhere = {"root": args.root, "train": None, "val": None, "test": None}
+    other = open_dataset(replace(run.config.data, **elsewhere)) if args.root and not rooted else None
     note(f"evaluating {args.run}")
     metrics = evaluate(run, config, other)
     page = build([run], run.path / "report.html")

@@ -50,7 +50,7 @@ class Decision:
     calibrator: Calibrator
     point: OperatingPoint
     fitted: dict[str, Any] = field(default_factory=dict)
-    """what it was fitted on: split, number of samples and of patients"""
+    """what it was fitted on: number of samples and of patients, share of standard images"""
 
     def probabilities(self, logits: Array) -> Array:
         """Calibrated probabilities of label 1 (standard) [n]."""
@@ -102,7 +102,8 @@ def fit_decision(logits: Array, labels: Array, patients: Array, config: EvalConf
     point = rule(labels, probabilities, config.operating_target)
     if config.abstain:
         point = with_band(point, probabilities, config.abstain)
-    return Decision(calibrator, point, {"samples": len(labels), "patients": len(np.unique(patients))})
+    told = {"samples": len(labels), "patients": len(np.unique(patients)), "prevalence": float(np.mean(labels))}
+    return Decision(calibrator, point, told)
 
 
 def load_decision(folder: Path) -> Decision | None:

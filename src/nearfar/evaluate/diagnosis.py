@@ -5,8 +5,8 @@ Such a method has `predict(batch, drop=())`, see `nearfar.methods.spatialclip`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from nearfar.data.dataset import SampleDataset
 from nearfar.data.loader import Batch, make_loader
 from nearfar.data.study import MODALITIES, StudyDataset
+from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, DataError
+from nearfar.evaluate.attribution import leave_one_out
 
 if TYPE_CHECKING:
     from nearfar.train.run import Run
@@ -57,6 +59,21 @@ class Scores:
     def labelled(self) -> Array:
         """Positions of samples whose label is known."""
         return np.flatnonzero(self.label >= 0)
+
+    def where(self, rows: Array) -> Scores:
+        """The samples at these positions."""
+        chosen: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, dict):
+                chosen[item.name] = {name: column[rows] for name, column in value.items()}
+            elif value is not None:
+                chosen[item.name] = value[rows]
+        return replace(self, **chosen)
+
+    def with_modality(self, name: str) -> Array:
+        """Positions of the samples that have a modality."""
+        return np.flatnonzero(self.present[:, MODALITIES.index(name)])
 
     def column(self, name: str) -> Array:
         """A column of the data, "" for every sample where the data lack it."""
@@ -108,18 +125,67 @@ def score(method: Any, dataset: StudyDataset, *, batch_size: int = 64) -> Scores
     if not len(dataset):
         raise DataError("no samples to judge", where=dataset.root)
     loader = make_loader(dataset, batch_size=batch_size, sampler="sequential", drop_last=False)
-    parts: dict[str, list[Tensor]] = {}
-    for batch in loader:
-        for name, value in {**predicted(method, batch), "present": batch["present"]}.items():
-            parts.setdefault(name, []).append(value.cpu())
-    return _scores(dataset, {name: torch.cat(tensors).numpy() for name, tensors in parts.items()})
+    parts = [{**predicted(method, batch), "present": batch["present"]} for batch in loader]
+    return _scores(dataset, _joined(parts))
 
 
-def predicted(method: Any, batch: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """`method.predict` of a batch that was brought to its device; without gradients."""
-    with torch.no_grad():
-        found: dict[str, Tensor] = method.predict(to_device(batch, device_of(method)), drop=drop)
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Array]:
+    """All batches, one after the other; zeros where one has no embedding, because nothing in it has the modality."""
+    like = {name: value for part in parts for name, value in part.items()}
+    return {
+        name: torch.cat(
+            [part.get(name, value.new_zeros(len(part["logit"]), *value.shape[1:])).cpu() for part in parts]
+        ).numpy()
+        for name, value in like.items()
+    }
+
+
+def predicted(method: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`method.predict` of a batch that was brought to its device."""
+    found: dict[str, Tensor] = method.predict(to_device(batch, device_of(method)))
     return found
+
+
+def fusing(method: Any) -> Callable[[Mapping[str, Array], Array], Array]:
+    """A function (embeddings [n, D] by modality, present bool [n, K] in their order) -> logits float64 [n].
+
+    What `Scores.z` and presence give is `Scores.logit`; nothing is encoded anew.
+    """
+
+    def logits(embedded: Mapping[str, Array], present: Array) -> Array:
+        some = next(iter(embedded.values()))
+        z, there = np.zeros((len(some), len(MODALITIES), some.shape[1]), np.float32), np.zeros((len(some), 3), bool)
+        for k, name in enumerate(embedded):
+            place = MODALITIES.index(name)
+            z[:, place], there[:, place] = embedded[name], present[:, k]
+        device = device_of(method)
+        with torch.no_grad(), evaluating(method):
+            judged, _ = method.classifier(torch.from_numpy(z).to(device), torch.from_numpy(there).to(device))
+            return np.asarray(judged.double().cpu().numpy())
+
+    return logits
+
+
+def box_changes(method: Any, batch: Mapping[str, Any], scores: Scores) -> Array:
+    """`leave_one_out` of a batch [B, M], whose `scores` are known: only boxes are encoded anew. NaN without boxes."""
+    fuse, names = fusing(method), list(scores.z)
+    present = columns(scores.present, names)
+    labels = torch.where(batch["present"][:, MODALITIES.index("boxes"), None], batch["object_labels"], -1)
+    if "boxes" not in names:
+        return np.full(labels.shape, np.nan)
+
+    def logits(objects: Tensor, named: Tensor, rows: Tensor) -> Tensor:
+        index = rows.cpu().numpy()
+        z = {name: rows_of[index] for name, rows_of in scores.z.items()}
+        made = predicted(method, {"objects": objects, "object_labels": named})["z/boxes"]
+        return torch.from_numpy(fuse({**z, "boxes": made.float().cpu().numpy()}, present[index]))
+
+    return leave_one_out(logits, batch["objects"], labels).numpy()
+
+
+def columns(present: Array, names: Sequence[str]) -> Array:
+    """The columns of present [n, 3] that belong to these modalities."""
+    return present[:, [MODALITIES.index(name) for name in names]]
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> Batch:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import land, pairs, sections
+from nearfar.report import clinical, land, pairs, sections
 from nearfar.report.page import render
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
         sections.training(named, shared),
         sections.embedding(named),
         sections.classification(named, shared),
+        clinical.diagnosis(named),
+        clinical.discrimination(named, shared),
+        clinical.calibration(named),
+        clinical.subgroups(named),
+        clinical.modalities(named),
+        clinical.alignment(named),
+        clinical.cohorts(named),
+        clinical.examples(named),
         pairs.relations(named, shared),
         pairs.retrieval(named, shared),
         pairs.questions(named),
