@@ -18,6 +18,7 @@ CORE = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow", "safeten
 EXTRAS = {
     "parquet": ("pyarrow",),
     "medical": ("pydicom",),
+    "text": ("open_clip", "transformers", "peft"),
     "search": ("faiss",),
     "track": ("tensorboard", "mlflow"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
