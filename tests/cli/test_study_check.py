@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nearfar import configio
 from nearfar.cli import main
+from nearfar.cli.train import parse_flags
+from nearfar.data import open_dataset
 from nearfar.data.readers import READERS
 
 
@@ -56,3 +59,28 @@ def test_files_that_lie_elsewhere(study: Path, tmp_path: Path, capsys: pytest.Ca
 def test_nothing_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check"]) == 2
     assert "Name a folder" in capsys.readouterr().err
+
+
+def test_training_reads_the_named_files(study: Path) -> None:
+    base = configio.load("spatialclip", None)
+    flags = [
+        "--data.train",
+        str(study / "train.json"),
+        "--data.val",
+        str(study / "val.json"),
+        "--data.max-objects",
+        "4",
+    ]
+    config = parse_flags(base, flags)
+    assert config.data.root is None
+    parts = {split: open_dataset(config.data, split) for split in ("train", "val")}
+    assert {split: len(part) for split, part in parts.items()} == {"train": 24, "val": 8}
+    assert parts["train"][0]["objects"].shape == (4, 5)
+
+
+def test_training_on_files_that_are_not_there(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(study / "run")]
+    assert main(["train", "spatialclip", "--data.train", str(study / "nope.json"), *out]) == 3
+    assert "Check --data.train." in capsys.readouterr().err
+    assert main(["train", "spatialclip", "--data.val", str(study / "val.json"), *out]) == 2
+    assert not (study / "run").exists()
