@@ -18,7 +18,7 @@ import pytest
 import torch
 from toy import build, configuration, dataset
 
-from nearfar.config import RunConfig
+from nearfar.config import RunConfig, Stage
 from nearfar.errors import ConfigError, NearfarError, NonFiniteError, ResumeError
 from nearfar.train import Run, checkpoint, fit_method
 
@@ -86,6 +86,7 @@ VARIANTS = {
     "plain": ({"noise": 0.1}, {}),
     "queue, teacher, dropout": ({"memory": "queue", "dropout": 0.3, "noise": 0.1}, {"optimizer": "sgd", "clip": 1.0}),
     "accumulation": ({"memory": "queue", "dropout": 0.3}, {"accumulate": 2, "epochs": 6}),
+    "stages": ({"dropout": 0.3}, {"stages": (Stage("head", 1, ("head.*",)), Stage("all", 2))}),
     "two passes, balanced": ({"dropout": 0.3, "noise": 0.1}, {"grad_cache": 3, "sampler": "balanced"}),
 }
 
@@ -96,6 +97,7 @@ VARIANTS = {
         "queue, teacher, dropout",
         "accumulation",
         pytest.param("plain", marks=pytest.mark.slow),
+        pytest.param("stages", marks=pytest.mark.slow),
         pytest.param("two passes, balanced", marks=pytest.mark.slow),
     ],
 )
