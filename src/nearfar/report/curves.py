@@ -38,11 +38,10 @@ def stage_starts(history: History, unit: str) -> list[tuple[float, str]]:
 def mark_stages(axis: Axes, histories: Iterable[History], unit: str) -> None:
     """A thin vertical line where a stage begins, with its name; runs with the same stages share them."""
     for start, name in dict.fromkeys(start for history in histories for start in stage_starts(history, unit)):
-        # Between the values of two epochs or steps.
-        axis.axvline(start - 0.5, color=FAINT, linewidth=0.7)
-        axis.text(
-            start, 0.98, name, fontsize=6, color=FAINT, rotation=90, va="top", transform=axis.get_xaxis_transform()
-        )
+        edge = start - 0.5  # between the values of two epochs or steps
+        axis.axvline(edge, color=FAINT, linewidth=0.7)
+        place = {"xy": (edge, 0.03), "xycoords": axis.get_xaxis_transform(), "xytext": (2, 0)}
+        axis.annotate(name, **place, textcoords="offset points", fontsize=7, color=FAINT, rotation=90)
 
 
 def loss_figure(histories: Mapping[str, History], path: Path) -> Path | None:
