@@ -40,8 +40,10 @@ def mark_stages(axis: Axes, histories: Iterable[History], unit: str) -> None:
     for start, name in dict.fromkeys(start for history in histories for start in stage_starts(history, unit)):
         edge = start - 0.5  # between the values of two epochs or steps
         axis.axvline(edge, color=FAINT, linewidth=0.7)
-        place = {"xy": (edge, 0.03), "xycoords": axis.get_xaxis_transform(), "xytext": (2, 0)}
-        axis.annotate(name, **place, textcoords="offset points", fontsize=7, color=FAINT, rotation=90)
+        foot, beside = (edge, 0.03), (2, 0)
+        axis.annotate(
+            name, foot, beside, axis.get_xaxis_transform(), "offset points", fontsize=7, color=FAINT, rotation=90
+        )
 
 
 def loss_figure(histories: Mapping[str, History], path: Path) -> Path | None:
