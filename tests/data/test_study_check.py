@@ -184,6 +184,32 @@ def test_leaks_name_the_second_file(folder: Path) -> None:
     assert set(told) == {"E_LEAK_IMAGE", "W_NO_PATIENT_ID", "W_LEAK_NEAR_DUPLICATE"}
 
 
+def _fan(seed: int) -> np.ndarray:
+    """Speckle in a fan: what all ultrasound images share, and the hash sees most of."""
+    rng = np.random.default_rng(seed)
+    tissue = Image.fromarray(rng.integers(0, 120, (12, 16), dtype=np.uint8)).resize(
+        (320, 256), Image.Resampling.BICUBIC
+    )
+    rows, columns = np.mgrid[:256, :320]
+    return np.where(np.abs(columns - 160) < rows / 2 + 20, np.asarray(tissue) + 20, 0).astype(np.uint8)
+
+
+def test_near_duplicates_are_told_from_images_of_one_shape(tmp_path: Path) -> None:
+    rng, one = np.random.default_rng(0), _fan(0)
+    changed = {
+        "noise": np.clip(one + rng.normal(0, 6, one.shape), 0, 255),
+        "gain": np.clip(one * 1.15 + 5, 0, 255),
+        "half": np.asarray(Image.fromarray(one).resize((160, 128))),
+    }
+    others = {f"o{seed}": _fan(seed) for seed in range(1, 20)}
+    for name, image in ({"one": one} | changed | others).items():
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    test = [_row(f"{name}.png", coordinates=[], group=name) for name in (*changed, *others)]
+    found = validate_splits({"train": [_row("one.png", group="one")], "test": test}, image_root=tmp_path, decode=True)
+    near = [f.location for f in found if f.code == "W_LEAK_NEAR_DUPLICATE"]
+    assert near == [f"test[{i}].image_path" for i in range(len(changed))]
+
+
 def test_a_group_stands_for_a_patient(folder: Path) -> None:
     parts = {"train": [_row(group="g")], "val": [_row("images/b.png", group="g")]}
     (finding,) = validate_splits(parts, image_root=folder)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.data import images
+from nearfar.data.split import perceptual_print
 from nearfar.data.study_images import difference_hash, header
 from nearfar.data.study_rules import Finding, image_finding
 from nearfar.data.study_sheets import Sheet, image_rows
@@ -19,6 +20,11 @@ from nearfar.errors import DataError
 
 NEAR_BITS = 3
 """bits of the 64-bit difference hash by which near-duplicates may differ"""
+NEAR, ALIKE = 0.98, 0.999
+"""correlation of perceptual prints that confirms a near hash, and that needs none. The hash alone sees little but the
+fan: of generated ultrasound it pairs 319 of 194,655 images of different patients, with NEAR 2, and ALIKE adds none.
+Measured on the same images, ALIKE finds all JPEG files of quality 60, changes of gain, halved sizes and noise of 6 grey
+levels, of which the hash alone loses a quarter; with NEAR the hash finds two thirds of crops by 2 pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class _Look:
     path: Path
     digest: str
     hash: NDArray[np.float32]
+    print: NDArray[np.float32]
 
 
 def content_findings(sheets: Mapping[str, Sheet]) -> Iterator[Finding]:
@@ -64,7 +71,8 @@ def _looks(sheet: Sheet) -> Iterator[_Look | Finding]:
             continue
         digest = hashlib.sha256(str((pixels.shape, pixels.dtype.name)).encode())
         digest.update(pixels.tobytes())
-        yield _Look(row["image_path"], at, path, digest.hexdigest(), difference_hash(pixels))
+        prints = difference_hash(pixels), perceptual_print(pixels)
+        yield _Look(row["image_path"], at, path, digest.hexdigest(), *prints)
 
 
 def _shared(split: str, first: list[_Look], second: list[_Look]) -> Iterator[Finding]:
@@ -86,10 +94,12 @@ def _nearest(first: list[_Look], second: list[_Look]) -> list[int]:
     """For each of `second` the nearest of `first`, -1 where none is near."""
     if not first:
         return [-1] * len(second)
-    known = np.stack([look.hash for look in first])
+    hashes, prints = np.stack([look.hash for look in first]), np.stack([look.print for look in first])
     nearest: list[int] = []
     for start in range(0, len(second), 1024):
-        products = np.stack([look.hash for look in second[start : start + 1024]]) @ known.T
-        best = products.argmax(axis=1)
-        nearest += np.where(products.max(axis=1) >= 64 - 2 * NEAR_BITS, best, -1).tolist()
+        part = second[start : start + 1024]
+        alike = np.stack([look.print for look in part]) @ prints.T
+        near_hash = np.stack([look.hash for look in part]) @ hashes.T >= 64 - 2 * NEAR_BITS
+        found = np.where((near_hash & (alike >= NEAR)) | (alike >= ALIKE), alike, -np.inf)
+        nearest += np.where(np.isfinite(found.max(axis=1)), found.argmax(axis=1), -1).tolist()
     return nearest
