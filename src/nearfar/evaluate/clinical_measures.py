@@ -75,22 +75,14 @@ def cohort_measures(scores: Scores, decision: Decision, config: EvalConfig) -> d
     names = ("roc_auc", *RATES)
     metrics = {name: clinical_metrics(decision.point.threshold)[name] for name in names}
     found = {name: number(v) for name, v in clustered_intervals(metrics, known.labels, p, **options).items()}
-    if not known.both:
-        found["average_precision"] = None
-    delong = auc_interval(known.labels, known.logits, clusters=known.patients, confidence=config.confidence)
     measured: dict[str, Any] = {**counts, "prevalence": float(known.labels.mean()), "auc": found.pop("roc_auc")}
-    measured["auc_delong"] = number(delong) if known.both else None
-    return {
-        **measured,
-        **found,
-        **_decided(known, decision, config),
-        "calibration": calibration(known, decision, config),
-    }
+    measured["auc_delong"] = _delong(known, config) if known.both else None
+    decided = _decided(known, decision, config)
+    return {**measured, **found, **decided, "calibration": calibration(known, decision, config)}
 
 
 def _delong(known: Labelled, config: EvalConfig) -> dict[str, Any] | None:
-    options: dict[str, Any] = {"clusters": known.patients, "confidence": config.confidence}
-    return number(auc_interval(known.labels, known.logits, **options))
+    return number(auc_interval(known.labels, known.logits, clusters=known.patients, confidence=config.confidence))
 
 
 def _decided(known: Labelled, decision: Decision, config: EvalConfig) -> dict[str, Any]:

@@ -32,13 +32,15 @@ def embedding_shift(test: Scores, other: Scores, config: EvalConfig) -> dict[str
         return {
             **found,
             "classifier_auc": _told_apart(first, second, units, config),
-            "by_modality": {name: _one_modality(name, test, other, config) for name in names},
+            "by_modality": {name: _one_modality(name, test, other, config) for name in test.z},
         }
     except DataError:
         return None
 
 
 def _one_modality(name: str, test: Scores, other: Scores, config: EvalConfig) -> dict[str, Any] | None:
+    if name not in other.z:
+        return None
     rows = [part.with_modality(name) for part in (test, other)]
     first, second = (part.z[name][kept] for part, kept in zip((test, other), rows, strict=True))
     units = test.group[rows[0]], other.group[rows[1]]

@@ -83,7 +83,8 @@ class Scores:
 def diagnostic_method(run: Run) -> nn.Module:
     """The run's method, on a GPU where there is one and the run may use it.
 
-    Raises ConfigError where it does not fuse modalities into a diagnosis, ResumeError without a checkpoint.
+    Raises ConfigError where it does not fuse modalities into a diagnosis, ResumeError without a checkpoint, DataError
+    where the checkpoint is of another method.
     """
     if not diagnoses(run):
         raise ConfigError(
@@ -93,7 +94,15 @@ def diagnostic_method(run: Run) -> nn.Module:
             expected="a run of spatialclip or one of its variants",
         )
     allowed = run.config.train.accelerator != "cpu" and torch.cuda.is_available()
-    return run.method().to("cuda" if allowed else "cpu").eval()
+    try:
+        return run.method().to("cuda" if allowed else "cpu").eval()
+    except RuntimeError as error:  # load_state_dict names every key that does not fit
+        raise DataError(
+            "the checkpoint is of another method or configuration than config.yaml says",
+            where=run.checkpoints,
+            found=" ".join(str(error).split())[:160],
+            fix="Take the config.yaml that the run was trained with.",
+        ) from error
 
 
 def diagnoses(run: Run) -> bool:

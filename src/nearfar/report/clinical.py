@@ -28,6 +28,8 @@ MEASURES = {
     "specificity": "specificity",
 }
 COUNTS = {"samples": "images", "patients": "patients", "prevalence": "standard"}
+ACROSS = 4
+"""panels of a figure"""
 NOT_IMPORTANCE = (
     "Gates are not importance: they say how embeddings of whatever length are mixed, and change with the embeddings. "
     "What a modality contributes is told by the tables above."
@@ -68,8 +70,8 @@ def discrimination(runs: Runs, folder: Path) -> Section:
             if confusion and cohort != "val":
                 title = cohort if len(runs) == 1 else f"{name}, {cohort}"
                 panels.append((title, np.array(confusion["counts"]), confusion["classes"]))
-    if panels:
-        path = maps.confusion_figure(panels, folder / "clinical_confusion.png")
+    for place, some in enumerate(_batched(panels, ACROSS)):
+        path = maps.confusion_figure(some, folder / f"clinical_confusion{place or ''}.png")
         caption = "At the operating point; images left to a person are counted as they would have been called."
         part.figures.append(Picture(path, "confusion of the diagnosis by cohort", caption, wide=True))
     return part
@@ -99,8 +101,8 @@ def calibration(runs: Runs) -> Section:
             for c, m in known.items()
             if c != "val"
         }
-        if panels:
-            path = figures.reliability_figure(panels, run.figures / "reliability.png")
+        for place, some in enumerate(_batched(list(panels.items()), ACROSS)):
+            path = figures.reliability_figure(dict(some), run.figures / f"reliability{place or ''}.png")
             caption = f"{name}: reliability by cohort, with the number of images in each bin (calibrated)."
             part.figures.append(Picture(path, f"reliability of {name}", caption, wide=True))
         if found.get("net_benefit"):
@@ -271,6 +273,10 @@ def _example(data: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
         "names": names,
         "title": f"{str(data['example/id'][k])[-26:]}\n{called}",
     }
+
+
+def _batched(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _measured(runs: Runs) -> dict[str, Found]:

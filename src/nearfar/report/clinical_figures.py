@@ -37,7 +37,7 @@ def curves_figure(roc: Curves, precision_recall: Curves, path: Path) -> Path:
 
 
 def _drawn(stepped: bool) -> Any:
-    return "steps-post" if stepped else "default"
+    return "steps-pre" if stepped else "default"
 
 
 def reliability_figure(panels: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], path: Path) -> Path:
@@ -101,7 +101,7 @@ def forest_figure(groups: Mapping[str, Sequence[Mapping[str, Any]]], overall: Ma
         auc = row["auc"]
         axis.plot([auc["low"], auc["high"]], [place, place], color=INK, linewidth=1)
         axis.plot([auc["value"]], [place], "s", color=colour(0), ms=2 + np.sqrt(row["samples"]) / 4)
-        ticks.append((place, f"{column}: {row['group']} ({row['samples']})"))
+        ticks.append((place, f"{column.replace('_', ' ')}: {row['group']} ({row['samples']})"))
     axis.set_yticks([t for t, _ in ticks], [name for _, name in ticks], fontsize=7)
     axis.set_xlabel("area under the ROC curve", fontsize=8)
     return save(made, path)
@@ -150,5 +150,7 @@ def _boxes(axis: Axes, example: Mapping[str, Any], shape: tuple[int, ...]) -> No
         tint = FOR if change[k] > 0 else AGAINST
         thick = 0.6 + 2.0 * abs(change[k]) / largest
         axis.add_patch(Rectangle((x * width, y * height), w * width, h * height, fill=False, ec=tint, lw=thick))
-        label = f"{name} {change[k]:+.2f}" if k == strongest else name
-        axis.text(x * width, y * height - 1, label, color=tint, fontsize=5 if k != strongest else 6, va="bottom")
+        label = f"{name} {change[k]:+.2g}" if k == strongest else name
+        size = 6.5 if k == strongest else 5.5
+        backing = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.6}
+        axis.text(x * width, y * height, label, color=tint, fontsize=size, va="bottom", bbox=backing)
