@@ -29,7 +29,7 @@ from nearfar.methods.base import Batch, Method, Output, Projections, check_views
 from nearfar.methods.feature_cache import FeatureCache, is_frozen
 from nearfar.methods.spatialclip_config import PAIRS, PARTS, SpatialClipConfig, check
 from nearfar.methods.spatialclip_inputs import alone, present, require, single_to_batch, to_predict, tokenised
-from nearfar.methods.spatialclip_parts import Anchors, Classifier, alignment_heads, dropped
+from nearfar.methods.spatialclip_parts import Anchors, Classifier, alignment_heads, dropped, full
 from nearfar.spatial.boxes import trim
 from nearfar.views.study import StudyViews
 
@@ -208,7 +208,7 @@ class SpatialCLIP(Method):
             out["preserved"] = self._preserved(features, batch)
         if self.structure_head is not None:
             seen = features["image"] if "image" in features else self._features("image", batch)
-            out["structures"] = self.structure_head(seen).float()
+            out["structures"] = full(self.structure_head(seen))
         if parallel.world_size() > 1 and len(self.config.modalities) < len(MODALITIES):
             out["logit"] = out["logit"] + self._unseen()
         return out
@@ -246,7 +246,7 @@ class SpatialCLIP(Method):
 
     def _embeddings(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit embeddings [B, dim] by modality."""
-        return {name: F.normalize(self.projections[name](f).float(), dim=1) for name, f in features.items()}
+        return {name: F.normalize(full(self.projections[name](f)), dim=1) for name, f in features.items()}
 
     def _judged(self, z: Mapping[str, Tensor], shown: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits [B], and gates [B, 3] where the fusion has them."""
@@ -261,7 +261,7 @@ class SpatialCLIP(Method):
             return {f"a/{name}": value for name, value in z.items()}
         heads = {"image": self.head, **self.heads}
         sources = {name: f.detach() if self.config.detach else f for name, f in features.items()}
-        return {f"a/{name}": F.normalize(heads[name](f).float(), dim=1) for name, f in sources.items()}
+        return {f"a/{name}": F.normalize(full(heads[name](f)), dim=1) for name, f in sources.items()}
 
     def _unseen(self) -> Tensor:
         """Zero, with the weights of modalities that are not seen in its graph: DDP waits for the gradient of each.

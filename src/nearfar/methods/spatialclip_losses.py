@@ -14,6 +14,7 @@ from nearfar.losses.classification import binary_loss
 from nearfar.losses.pairwise import pairwise_info_nce
 from nearfar.methods.base import Batch, Output, Projections
 from nearfar.methods.spatialclip_config import PAIRS, SpatialClipConfig
+from nearfar.methods.spatialclip_parts import full
 
 
 def weighted(
@@ -29,7 +30,7 @@ def weighted(
     z: what `SpatialCLIP.project` gives, known: what the batch has besides, both of samples with `labels` [B], 0 or 1.
     counts: int64 [2], samples of both classes in the training data.
     """
-    scale = z["scale"].float().mean().exp()
+    scale = full(z["scale"]).mean().exp()
     parts = {"classify": classification(z["logit"], labels, config, counts)}
     if "preserved" in z:
         count = torch.tensor(len(labels), device=labels.device)
@@ -37,7 +38,7 @@ def weighted(
     if "structures" in z:
         parts["structures"] = binary_loss(z["structures"], structures(known, z["structures"].shape[1]))
     # What no part uses is in the graph too: a wrapper of modules waits for the gradient of every weight.
-    loss = torch.stack([value.float().sum() for value in z.values()]).sum() * 0.0
+    loss = torch.stack([full(value).sum() for value in z.values()]).sum() * 0.0
     loss = loss + sum(weights[name] * part for name, part in parts.items())
     aligned, pairs = alignment(z, known, labels, config, weights, scale)
     named = {**{name: part.detach() for name, part in parts.items()}, **pairs, "scale": scale.detach()}

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ class Classifier(nn.Module):
 
     def forward(self, z: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
         vector, gates = self.fusion(z if self.log_gain is None else z * self.log_gain.exp(), present)
-        return cast(Tensor, self.linear(vector)).float()[:, 0], None if gates is None else gates.float()
+        return full(self.linear(vector))[:, 0], None if gates is None else full(gates)
 
 
 class Anchors(nn.Module):
@@ -81,6 +80,11 @@ def alignment_heads(config: SpatialClipConfig, widths: Mapping[str, int]) -> tup
         )
     made = {name: projection_head(width, config.projection, config.head_norm) for name, width in widths.items()}
     return made.pop("image"), nn.ModuleDict(made)
+
+
+def full(x: Tensor) -> Tensor:
+    """In single precision, or double where it is."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def dropped(present: Tensor, seed: Tensor, probability: float) -> Tensor:
