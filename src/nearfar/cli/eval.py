@@ -10,7 +10,7 @@ import tyro
 
 from nearfar.cli.common import note, parse, result
 from nearfar.config import EvalConfig
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, DataError
 from nearfar.report.summary import summary_text
 
 Mode = Literal["linear", "histogram", "finetune"]
@@ -68,6 +68,9 @@ def main(argv: list[str]) -> int:
     from nearfar.report import build
     from nearfar.train import Run
 
+    for path in args.cohorts or ():
+        if not path.is_file():
+            raise DataError("there is no such cohort", where=path, fix="Check --cohorts.")
     run = Run(args.run)
     config, rooted = settings(args, run.config.eval)
     elsewhere = {"root": args.root, "train": None, "val": None, "test": None}

@@ -1,4 +1,4 @@
-"""`nearfar predict RUN SOURCE`: class probabilities of new images as CSV, or a map of a scene as GeoTIFF."""
+"""`nearfar predict RUN SOURCE`: classes or diagnoses of new images as CSV, or a map of a scene as GeoTIFF."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ MAPS = (".tif", ".tiff")
 class Arguments:
     """Predict classes.
 
-    Of a folder of images, as CSV: id, predicted class, its probability, and that of every class. Where the output is a
-    GeoTIFF, the source is a scene (one file, a folder with a file a band, or those files) and becomes a map.
+    Of a folder of images, as CSV: id, predicted class, its probability, and that of every class. Of a run of
+    spatialclip: of an image (also DICOM), a folder or a JSON file, the probability, the calibrated one, the decision
+    and the box that matters most. Where the output is a GeoTIFF, the source is a scene (one file, a folder with a file
+    a band, or those files) and becomes a map.
     """
 
     run: tyro.conf.Positional[Path]
@@ -77,13 +79,19 @@ def main(argv: list[str]) -> int:
 def _table(args: Arguments) -> int:
     if len(args.source) > 1:
         raise ConfigError("several sources make no table", found=len(args.source), expected="one folder or image")
+    from nearfar.evaluate.diagnosis import diagnoses
+    from nearfar.train import Run
+
+    run = Run(args.run)
+    if diagnoses(run):
+        from nearfar.cli.predict_study import predict_study
+
+        return predict_study(run, args.source[0], args.output, args.force)
     out = fresh_file(args.output, args.force) if args.output else None
     from nearfar.cli.common import note
     from nearfar.evaluate.embed import embed_folder, run_embeddings
-    from nearfar.train import Run
     from nearfar.train.files import write_atomically
 
-    run = Run(args.run)
     note(f"predicting {args.source[0]}")
     text = _csv(predict(run_embeddings(run), embed_folder(run, args.source[0], format=args.format)))
     if out is None:
