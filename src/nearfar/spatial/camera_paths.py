@@ -51,8 +51,8 @@ def orbit(
     """`n` cameras on a circle around `target`, at equal steps of azimuth from `start`; angles in degrees.
 
     Azimuth 0 looks from -y, 90 from +x (with z up), so that the mirror image in the plane x = 0 of the view at an
-    azimuth is the one at its negative. `fov` is the width's; `like` gives size and lens in its place. Distances are by default
-    half and three halves of the radius. Raises ConfigError for n < 1 or a radius that is not positive.
+    azimuth is the one at its negative. `fov` is the width's; `like` gives size and lens in its place. Distances are by
+    default half and three halves of the radius. Raises ConfigError for n < 1 or a radius that is not positive.
     """
     angles = start + 360.0 * np.arange(n) / max(n, 1)
     elevations = np.full(n, elevation)
