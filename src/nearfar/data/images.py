@@ -135,9 +135,16 @@ def guarded(path: Path, decode: Callable[[Path], T]) -> T:
         raise DataError(
             "the image cannot be decoded",
             where=path,
-            found=f"{path.stat().st_size} bytes, {str(error).strip() or type(error).__name__}",
+            found=f"{_bytes(path)}{str(error).strip() or type(error).__name__}",
             fix="The file is truncated or corrupt: copy it again or remove it.",
         ) from error
+
+
+def _bytes(path: Path) -> str:
+    try:
+        return f"{path.stat().st_size} bytes, "
+    except (OSError, ValueError):  # a name that no file can have
+        return ""
 
 
 def _refuse_nonfinite(array: Array, path: Path) -> None:

@@ -48,7 +48,7 @@ def header(path: Path) -> Header:
 
 
 def _read_header(path: Path) -> Header:
-    if path.suffix.lower() in (".npy", ".tif", ".tiff"):
+    if path.suffix.lower() == ".npy":
         height, width, count = images.read(path).shape
         return Header(width, height, count < 3)
     with Image.open(path) as image:
@@ -56,7 +56,8 @@ def _read_header(path: Path) -> Header:
         known = image.format != "PNG" or "exif" in image.info
         turned = known and image.getexif().get(_ORIENTATION, 1) > 4
         width, height = image.size[::-1] if turned else image.size
-        return Header(width, height, image.mode in _GREY or image.mode.startswith("I;16"))
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1  # they are read as channels
+        return Header(width, height, pages < 3 and (image.mode in _GREY or image.mode.startswith("I;16")))
 
 
 def _dicom_header(path: Path) -> Header:

@@ -261,8 +261,8 @@ def _missing(row: Mapping[str, Any], name: str, at: str, expected: str) -> Findi
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number of JSON; true and false are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a number of JSON that fits a float; true and false are none."""
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63)
 
 
 def _kind(value: Any) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from nearfar.config import DataConfig
-from nearfar.data.annotations import load_json
 from nearfar.data.readers.base import split_files
 from nearfar.data.study import CLASSES, OBJECT_CLASSES, UNKNOWN, StudyRecord
 from nearfar.data.study_images import Header, header
@@ -51,8 +50,18 @@ def read_sheet(source: Path | str | Any, name: str | None = None, image_root: Pa
         path = Path(source)
         if not path.exists():
             raise DataError("the file does not exist", where=path, fix="Check the path.")
-        return Sheet(load_json(path), path.name if name is None else name, image_root or path.parent)
+        return Sheet(_parse(path), path.name if name is None else name, image_root or path.parent)
     return Sheet(source, name or "", image_root or Path())
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}"
+        raise DataError("the file is not JSON", where=where, found=error.msg, fix="Write a list of objects.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError("the file cannot be read", where=path, found=str(error)) from None
 
 
 def image_rows(sheet: Sheet) -> Iterator[tuple[int, Mapping[str, Any]]]:
