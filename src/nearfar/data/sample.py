@@ -38,6 +38,9 @@ class Sample(TypedDict, total=False):
     objects: Tensor  # float32 [M, 5], x, y, w, h (top left, 0..1 of the letterboxed canvas), confidence; then zero rows
     object_labels: Tensor  # int64 [M], class of each object, -1 beyond their count
     present: Tensor  # bool [3], image, text, boxes: False where it is missing (no detections are not missing)
+    mirror: Tensor  # float32 [C, H, W], the object seen by the camera's mirror image
+    opposite: Tensor  # float32 [C, H, W], the object seen from the opposite side
+    negative: Tensor  # bool [], whether `opposite` counts as a negative; False where the object looks the same there
 
 
 @dataclass(frozen=True)
