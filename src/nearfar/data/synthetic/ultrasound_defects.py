@@ -41,18 +41,18 @@ def condition(defect: Defect | None, rng: np.random.Generator) -> Condition:
         return fair
     severity = defect.severity
     if defect.kind == "motion_blur":
-        return replace(fair, blur=_between(0.9, 4.5, severity))
+        return replace(fair, blur=_between(1.1, 4.5, severity))
     if defect.kind == "under_gain":
-        return replace(fair, gain=fair.gain - _between(4.5, 20, severity))
+        return replace(fair, gain=fair.gain - _between(6.5, 20, severity))
     if defect.kind == "over_gain":
-        return replace(fair, gain=fair.gain + _between(4.5, 20, severity))
+        return replace(fair, gain=fair.gain + _between(6.5, 20, severity))
     if defect.kind == "clutter":
-        return replace(fair, floor=_between(-44, -20, severity))
+        return replace(fair, floor=_between(-43, -20, severity))
     return replace(fair, shadows=_contact_loss(severity, rng))
 
 
 def _contact_loss(severity: float, rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
-    strength, first = _between(7, 40, severity), rng.uniform(0.2, 0.45)
+    strength, first = _between(10, 40, severity), rng.uniform(0.2, 0.45)
     beams = (first, first + rng.uniform(0.2, 0.35))
     return tuple((beam, float(rng.uniform(0.07, 0.12)), strength) for beam in beams)
 
