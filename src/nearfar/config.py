@@ -96,7 +96,8 @@ class EncoderConfig:
     """The image encoder: any timm model with any number of channels."""
 
     name: str = "resnet18"
-    """timm model name, or a built-in one: nano_cnn, nano_vit (small), crop_cnn (C-SIP's published network)"""
+    """timm model name, or a built-in one: nano_cnn, nano_vit (small), crop_cnn (C-SIP's published network), cnn_ffc
+    (SMCL's, convolutions and spectra)"""
     options: dict[str, int | float | str | bool] = field(default_factory=dict)
     """further keyword arguments for timm.create_model, e.g. patch_size 8 embed_dim 96"""
     size: int = 64

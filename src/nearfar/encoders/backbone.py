@@ -13,12 +13,13 @@ from torch.utils.hooks import RemovableHandle
 
 from nearfar.config import EncoderConfig
 from nearfar.encoders.crop_cnn import CropCNN
+from nearfar.encoders.fourier import FourierEncoder
 from nearfar.encoders.mode import evaluating
 from nearfar.encoders.nano import NanoCNN, nano_vit
 from nearfar.encoders.weights import load_weights
 from nearfar.errors import ConfigError, did_you_mean
 
-BUILT_IN = ("nano_cnn", "nano_vit", "crop_cnn")
+BUILT_IN = ("nano_cnn", "nano_vit", "crop_cnn", "cnn_ffc")
 
 
 def build(config: EncoderConfig, channels: int) -> nn.Module:
@@ -47,6 +48,8 @@ def _construct(name: str, channels: int, size: int, options: dict[str, Any]) -> 
         return cast(nn.Module, nano_vit(channels, size, **options))
     if name == "crop_cnn":
         return CropCNN(channels, size, **options)
+    if name == "cnn_ffc":
+        return FourierEncoder(channels, **options)
     if not timm.is_model(name):
         raise _unknown(name)
     described = timm.get_pretrained_cfg(name)
