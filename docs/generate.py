@@ -58,7 +58,9 @@ def table(kind: type, prefix: str, skip: tuple[str, ...] = ()) -> list[str]:
     docs = field_docs(kind)
     rows = ["| key | default | meaning |\n| --- | --- | --- |"]
     for field in dataclasses.fields(kind):
-        if field.name not in skip:
+        if dataclasses.is_dataclass(field.default_factory):
+            rows += table(field.default_factory, f"{prefix}.{field.name}")[1:]
+        elif field.name not in skip:
             meaning = docs.get(field.name, "").replace("|", "\\|")
             rows.append(f"| `{prefix}.{field.name}` | `{default(field)}` | {meaning} |")
     return rows

@@ -219,6 +219,7 @@ PRESETS: dict[str, Preset] = {
             "method.learn_gain": False,
             "method.box_dim": 768,
             "method.box_heads": 8,
+            "method.box_feedforward": 2048,
             "method.box_variant": "reference",
             "method.shared_heads": True,
             "method.positives": "own",

@@ -276,7 +276,8 @@ def test_two_passes_equal_one(rows: int, options: dict[str, Any]) -> None:
 
 def test_the_published_head_and_weights() -> None:
     """One linear gate and one linear classifier: 7,684 weights are all that its training changes."""
-    method = make("spatialclip_reference", dim=768, box_dim=16, projection=(12,))
+    method = make("spatialclip_reference", dim=768, box_dim=768, box_drop=0.1)
+    assert sum(p.numel() for p in method.box_encoder.parameters()) == 12_222_208
     assert sum(p.numel() for p in method.classifier.parameters()) == 7684
     assert method.classifier.log_gain is None and not list(method.heads.parameters())
     out = method.predict(study())

@@ -130,6 +130,7 @@ class SpatialCLIP(Method):
             config.box_relations and config.box_variant == "default",
             config.box_drop,
             config.box_variant,
+            config.box_feedforward or None,
         )
         told = nn.Linear(self.encoder.feature_dim, len(names)) if config.structures else None
         device = self.encoder.mean.device
@@ -234,7 +235,9 @@ class SpatialCLIP(Method):
     def _cached(self, cache: str, module: nn.Module, name: str, batch: Batch) -> Tensor:
         if name == "boxes":
             objects = batch["objects_views"][:, 0] if "objects_views" in batch else batch["objects"]
-            return cast(Tensor, module(*trim(objects, batch["object_labels"])))
+            boxes = objects, batch["object_labels"]
+            # To the published encoder padding is not nothing: it keeps all of it.
+            return cast(Tensor, module(*(trim(*boxes) if self.config.box_variant == "default" else boxes)))
         inputs: tuple[Tensor, ...] = (
             (batch["text_ids"], batch["text_mask"]) if name == "text" else (batch["views"][:, 0],)
         )

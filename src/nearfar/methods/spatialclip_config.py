@@ -40,6 +40,8 @@ class SpatialClipConfig(MethodConfig):
     """width of the encoder of boxes"""
     box_heads: int = 4
     box_layers: int = 2
+    box_feedforward: int = 0
+    """width of the perceptrons inside it; 0: twice `box_dim`"""
     box_relations: bool = True
     """attention between boxes is biased by how they lie to each other"""
     box_drop: float = 0.1
