@@ -73,8 +73,8 @@ def main(argv: list[str]) -> int:
             raise DataError("there is no such cohort", where=path, fix="Check --cohorts.")
     run = Run(args.run)
     config, rooted = settings(args, run.config.eval)
-    elsewhere = {"root": args.root, "train": None, "val": None, "test": None}
-    other = open_dataset(replace(run.config.data, **elsewhere)) if args.root and not rooted else None
+    elsewhere = replace(run.config.data, root=args.root, train=None, val=None, test=None)
+    other = open_dataset(elsewhere) if args.root and not rooted else None
     note(f"evaluating {args.run}")
     metrics = evaluate(run, config, other)
     page = build([run], run.path / "report.html")

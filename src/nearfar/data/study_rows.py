@@ -26,6 +26,7 @@ def load_rows(
     missing_ok: bool = True,
     channels: int | None = None,
     image_root: Path | None = None,
+    object_classes: Sequence[str] | None = None,
 ) -> StudyDataset:
     """The samples of an image, several images, a folder of images, a JSON file, or rows as they stand in one.
 
@@ -34,11 +35,14 @@ def load_rows(
         missing_ok: rows may lack image, caption, boxes and class (or have null there), which `present` then says.
         channels: what the run's encoder takes, 1 or 3; None: as the images are.
         image_root: folder that image paths are relative to; None: that of the JSON file.
+        object_classes: the map of object classes, in the place of that of `config`: what a trained model knows.
 
     Raises DataError for the first error that the rows have, naming row and field, and how many more there are.
     """
     config = config or DataConfig()
     rules, sheet = rules_of(config, missing_ok=missing_ok), _sheet(source, image_root)
+    if object_classes is not None:
+        rules = replace(rules, object_classes=tuple(object_classes))
     errors = [finding for finding in sheet_findings(sheet, rules) if finding.level == "error"]
     if errors:
         raise finding_error(errors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class Judge:
     """A method with the decision that was fitted for it, and how its images are read.
 
     decision: None where none was fitted yet; there are then no calibrated probabilities and no decisions.
-    data: size, max_objects and label map as in training.
+    data: size and max_objects as in training; object classes are those of the method.
     """
 
     method: Any
@@ -55,14 +55,18 @@ class Judge:
         return [*rows, *(_failed(name, why) for name, why in errors.items())]
 
     def _opened(self, source: Any) -> tuple[StudyDataset, dict[str, str]]:
-        channels = len(self.method.encoder.channels)
+        known: dict[str, Any] = {
+            "channels": len(self.method.encoder.channels),
+            "object_classes": self.method.object_classes,
+        }
+        data = replace(self.data, labels=None)
         if not (isinstance(source, Path) and source.is_dir()):
-            return load_rows(source, self.data, channels=channels), {}
+            return load_rows(source, data, **known), {}
         readable, errors = [], {}
         for path in image_files(source):
             name = path.relative_to(source).as_posix()
             try:
-                load_rows(path, self.data, channels=channels)[0]
+                load_rows(path, data, **known)[0]
             except DataError as error:
                 errors[name] = error.what
             else:
@@ -70,7 +74,7 @@ class Judge:
         if not readable:
             why = next(iter(errors.values()), "it holds no images")
             raise DataError("no image of the folder can be read", where=source, found=why)
-        return load_rows(readable, self.data, channels=channels, image_root=source), errors
+        return load_rows(readable, data, image_root=source, **known), errors
 
     def _judged(self, study: StudyDataset) -> list[dict[str, str]]:
         scores = score(self.method, study, batch_size=BATCH)
