@@ -25,27 +25,35 @@ from loss_oracles import (
     supervised_oracle,
     teacher,
 )
+from mirror_oracles import focal_oracle, maps, mirror_ids, mirror_oracle, published_oracle, spectral_oracle
 
 from nearfar.losses import (
     HCL,
     CLIPLoss,
     EvidentialLoss,
+    FocalFrequency,
     GroupAttraction,
     InfoNCE,
+    MirrorNCE,
     NTXent,
     PairwiseInfoNCE,
     PlaceNCE,
     Relations,
+    SpectralContrast,
     SupConLoss,
     TemporalNCE,
     clip_loss,
     evidential,
+    focal_frequency,
     group_attraction,
     hcl,
     info_nce,
+    mirror_nce,
     nt_xent,
     pairwise_info_nce,
     place_nce,
+    published_mirror_loss,
+    spectral_contrast,
     supcon,
     temporal_nce,
 )
@@ -132,6 +140,56 @@ def _places(in_batch: bool) -> LossCase:
         place_oracle(in_batch),
         labelled=False,
     )
+
+
+def _mirror(in_batch: bool) -> LossCase:
+    """Labels are pictures: of anchors, and so shifted of positives and negatives, which also some labels leave out."""
+
+    def call(b: LossBatch, loss: Callable[..., Tensor], **options: Any) -> Tensor:
+        known = {"valid": b.labels != 1, "ids": mirror_ids(b)}
+        return loss(b.z[:, 0], b.z[:, 1], b.z[:, 1].roll(1, 1), **known, **options)
+
+    return LossCase(
+        f"mirror_nce[{'batch' if in_batch else 'own'}]",
+        lambda b: call(b, mirror_nce, temperature=b.temperature, in_batch=in_batch),
+        lambda b: call(b, MirrorNCE(temperature=b.temperature, in_batch=in_batch)),
+        mirror_oracle(in_batch),
+        labelled=False,
+    )
+
+
+SCALED = {
+    "test_scale_invariance": "spectra of maps are compared as they are",
+    "test_exceptions": "there is no temperature; tests/losses/test_spectral.py holds what is refused",
+}
+WEIGHTS = {"test_gradcheck": "weights carry no gradient by definition; tests/losses/test_spectral.py leaves them out"}
+MIRROR = [
+    _mirror(in_batch=True),
+    _mirror(in_batch=False),
+    LossCase(
+        "published_mirror_loss",
+        lambda b: published_mirror_loss(*maps(b), temperature=b.temperature),
+        lambda b: published_mirror_loss(*maps(b), temperature=b.temperature),
+        published_oracle,
+        labelled=False,
+    ),
+    LossCase(
+        "focal_frequency",
+        lambda b: focal_frequency(*maps(b)[:2], alpha=1.5, log=True),
+        lambda b: FocalFrequency(alpha=1.5, log=True)(*maps(b)[:2]),
+        focal_oracle(1.5, log=True),
+        labelled=False,
+        skips=SCALED | WEIGHTS,
+    ),
+    LossCase(
+        "spectral_contrast",
+        lambda b: spectral_contrast(*maps(b), valid=b.labels != 1, margin=0.3),
+        lambda b: SpectralContrast(margin=0.3)(*maps(b), b.labels != 1),
+        spectral_oracle(0.3),
+        labelled=False,
+        skips=SCALED | WEIGHTS,
+    ),
+]
 
 
 def _clip_module(b: LossBatch, **options: float) -> Tensor:
@@ -458,6 +516,7 @@ LOSS_CASES: list[LossCase] = [
     _places(in_batch=True),
     _places(in_batch=False),
     *(_temporal(negatives) for negatives in ("queue", "other_keys", "caco")),
+    *MIRROR,
     *EVIDENTIAL,
     *RELATED[::2],
     *PAIRWISE[::2],

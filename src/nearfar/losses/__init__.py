@@ -16,9 +16,11 @@ from nearfar.losses.evidential import EvidentialLoss, evidential
 from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
+from nearfar.losses.mirror import MirrorNCE, mirror_nce, published_mirror_loss
 from nearfar.losses.pairwise import PairwiseInfoNCE, pairwise_info_nce
 from nearfar.losses.places import PlaceNCE, place_nce
 from nearfar.losses.relations import Relations
+from nearfar.losses.spectral import FocalFrequency, SpectralContrast, focal_frequency, spectral_contrast
 from nearfar.losses.supcon import SupConLoss, supcon
 from nearfar.losses.temporal import TemporalNCE, temporal_nce, temporal_nce_heads
 
@@ -28,12 +30,15 @@ __all__ = [
     "CLIPLoss",
     "ChangeFlags",
     "EvidentialLoss",
+    "FocalFrequency",
     "GroupAttraction",
     "InfoNCE",
+    "MirrorNCE",
     "NTXent",
     "PairwiseInfoNCE",
     "PlaceNCE",
     "Relations",
+    "SpectralContrast",
     "SupConLoss",
     "TemporalNCE",
     "binary_loss",
@@ -41,13 +46,17 @@ __all__ = [
     "clip_loss",
     "effective_number_weights",
     "evidential",
+    "focal_frequency",
     "group_attraction",
     "hcl",
     "info_nce",
+    "mirror_nce",
     "nt_xent",
     "pairwise_info_nce",
     "place_nce",
     "preservation",
+    "published_mirror_loss",
+    "spectral_contrast",
     "supcon",
     "temporal_nce",
     "temporal_nce_heads",
