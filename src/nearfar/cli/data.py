@@ -1,4 +1,7 @@
-"""`nearfar data check FOLDER` lists everything wrong with it in one pass; `nearfar data formats` lists the readers."""
+"""`nearfar data check FOLDER` lists everything wrong with it in one pass; `nearfar data formats` lists the readers.
+
+`nearfar data mir180 FOLDER` pairs the views of objects.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +71,9 @@ class FormatsArguments:
 
 def main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: nearfar data check FOLDER | nearfar data formats")
+        print("usage: nearfar data check FOLDER | nearfar data formats | nearfar data mir180 FOLDER -o OUT")
         return 0
-    actions: dict[str, Callable[[list[str]], int]] = {"check": _check, "formats": _formats}
+    actions: dict[str, Callable[[list[str]], int]] = {"check": _check, "formats": _formats, "mir180": _mir180}
     if argv[0] not in actions:
         raise unknown("action", argv[0], actions)
     return actions[argv[0]](argv[1:])
@@ -123,3 +126,9 @@ def _formats(argv: list[str]) -> int:
     summaries = {name: (reader.__doc__ or "").strip().splitlines()[0] for name, reader in READERS.items()}
     result(summaries, args.json, table([["format", "layout"], *([k, v] for k, v in summaries.items())]))
     return 0
+
+
+def _mir180(argv: list[str]) -> int:
+    from nearfar.cli import mir180
+
+    return mir180.main(argv)
