@@ -15,7 +15,8 @@ from nearfar.errors import ConfigError
 
 if TYPE_CHECKING:
     from nearfar.data.mir180 import Direction, Rig
-    from nearfar.scenes.formats import SceneFormat, Split
+    from nearfar.scenes.formats import SceneFormat
+    from nearfar.scenes.scene import Split
 
 
 @dataclass
