@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,7 +176,8 @@ def _traced(method: Any, max_objects: int) -> Any:
     # The fast path of attention is one operator that ONNX does not have.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")
             return torch.onnx.export(
                 model,
                 example,

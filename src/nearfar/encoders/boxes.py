@@ -93,7 +93,8 @@ class _SetTransformer(nn.Module):
         if self.training and self.drop > 0:
             valid = valid & (torch.rand(valid.shape, device=valid.device) >= self.drop)
         tokens = self.mix(self.geometry(geometry(objects, valid)) + self.label(labels.clamp(min=0)))
-        tokens = torch.cat([self.cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], 1)
+        # Not len(), which a traced graph takes for a constant.
+        tokens = torch.cat([self.cls.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], 1)
         hidden = ~functional.pad(valid, (1, 0), value=True)[:, None, None]  # [B, 1, 1, 1 + M], of keys
         mask = torch.zeros(hidden.shape, dtype=tokens.dtype, device=tokens.device).masked_fill(hidden, -torch.inf)
         for bias, block in zip(self._biases(objects, valid, mask), self.blocks, strict=True):
@@ -177,16 +178,15 @@ class _Published(nn.Module):
         valid, confidence = labels >= 0, objects[..., 4]
         features = self.geometry_proj(geometry(objects, valid, "reference"))
         tokens = self.feature_mlp(torch.cat([features, self.anatomy_embedding(labels.clamp(min=0))], -1))
-        place = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        count = tokens.shape[0]  # not len(), which a traced graph takes for a constant
+        place = torch.zeros(count, dtype=torch.int64, device=tokens.device)
         if self.training:
             dropped = (torch.rand_like(confidence) < self.drop) | (confidence < 0.5)
             tokens = tokens * (~dropped)[..., None]
             place = torch.randint(1 + tokens.shape[1], place.shape, device=place.device)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens * confidence[..., None]], 1)
+        tokens = torch.cat([self.cls_token.expand(count, 1, -1), tokens * confidence[..., None]], 1)
         padding = ~functional.pad(valid, (1, 0), value=True)
-        read = self.transformer(tokens, src_key_padding_mask=padding)[
-            torch.arange(len(tokens), device=place.device), place
-        ]
+        read = self.transformer(tokens, src_key_padding_mask=padding)[torch.arange(count, device=place.device), place]
         return functional.normalize(self.output_norm(read), dim=-1)
 
 
