@@ -43,6 +43,7 @@ METHODS: dict[str, MethodSpec] = {
     "spatialclip": MethodSpec(
         "nearfar.methods.spatialclip:SpatialCLIP", "image, caption and labelled boxes, aligned and judged together"
     ),
+    "smcl": MethodSpec("nearfar.methods.smcl:SMCL", "views of an object: the mirrored one near, the opposite one far"),
     "patches": MethodSpec(
         "nearfar.methods.patches:Patches", "places of normal images against other places and synthetic defects"
     ),
@@ -81,6 +82,15 @@ _STUDY: dict[str, Any] = {
 _JUDGE = ("projections.*", "classifier.*", "box_encoder.*")
 """what learns in SpatialCLIP while the encoders of image and text are frozen"""
 _NO_ALIGNMENT = {"image-text": 0.0, "image-boxes": 0.0, "text-boxes": 0.0}
+
+_MIRRORS: dict[str, Any] = {
+    "views.recipe": "study",
+    "views.count": 3,
+    "views.strength": 0.0,
+    "views.flip_horizontal": 0.0,
+    "views.erase": 0.0,
+    "encoder.name": "cnn_ffc",
+}
 
 PRESETS: dict[str, Preset] = {
     "disco": Preset("disco", "DiSCO, principled form"),
@@ -236,6 +246,29 @@ PRESETS: dict[str, Preset] = {
             "train.weight_decay": 0.02,
         },
     ),
+    "smcl": Preset(
+        "smcl",
+        "SMCL's encoder: mirrored views near, opposite and all other views far",
+        {**_MIRRORS, "train.batch_size": 48, "train.lr": 2e-3, "train.weight_decay": 1e-4},
+    ),
+    "smcl_reference": Preset(
+        "smcl",
+        "SMCL's encoder with the settings of its published code, whose loss is inverted: for comparison",
+        {
+            **_MIRRORS,
+            "data.size": 64,
+            "encoder.size": 64,
+            "encoder.options": {"activation": "identity", "squeeze": False, "pool": 4},
+            "method.loss": "published",
+            "method.mask_symmetric": False,
+            "train.batch_size": 100,
+            "train.epochs": 200,
+            "train.lr": 5e-4,
+            "train.lr_floor": 1.0,
+            "train.warmup": 0.0,
+            "train.weight_decay": 1e-4,
+        },
+    ),
     "patches": Preset(
         "patches",
         "one-class anomaly detection on roughly aligned images",
@@ -369,6 +402,11 @@ DEMOS: dict[str, Demo] = {
             "encoder.options": {"width": 16, "depth": 1},
             "encoder.size": 64,
             "train.health_every": 0,
+            "eval.tasks": ("clinical",),
+        },
+        own={
+            "spatialclip": {"method.fusion": "softmax"},
+            "shared_encoder": {"train.epochs": 30},
         },
     ),
 }

@@ -1,5 +1,6 @@
 """SpatialCLIP in the trainer: a loss that falls, what each stage changes, cached features, the state of a run."""
 
+import shutil
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -85,6 +86,15 @@ def test_each_stage_changes_what_it_names_and_nothing_else(run: Run) -> None:
     for prefix, of in copies.items():
         kept = {k.removeprefix(prefix): v for k, v in states[21].items() if k.startswith(prefix)}
         assert kept and all(torch.equal(frozen[of + name], value) for name, value in kept.items())
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(run: Run, tmp_path: Path) -> None:
+    """Bit for bit, from within the last stage: anchors, vocabulary, dropout of modalities and of units."""
+    shutil.copytree(run.path, tmp_path / "again")
+    for path in checkpoint.paths(tmp_path / "again" / "checkpoints")[:3]:
+        path.unlink()
+    again = fit(run.config, tmp_path / "again", resume=True).method().state_dict()
+    assert all(torch.equal(again[name], value) for name, value in run.method().state_dict().items())
 
 
 def test_the_method_of_a_run_knows_words_and_classes(run: Run) -> None:
