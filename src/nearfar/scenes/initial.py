@@ -25,7 +25,7 @@ def initial_points(
 
     hull: on the visual hull of alpha or masks, coloured by the views. bbox: uniform in the scene's box. ply: of the
     file `path`, or the scene's own points. colmap: of the reconstruction in the folder `path`, or the scene's own.
-    cube: a lattice of m^3 <= n points, the others uniform. sphere: equally spread (Fibonacci). Shapes fill what the cameras
+    cube: a lattice of m^3 <= n points, the others uniform. sphere: equally spread (Fibonacci). Shapes fill what cameras
     share where the scene has no box. Of files, `n` points are drawn; all, where they have fewer. auto: the scene's own
     points, else the hull where there are silhouettes, else the box, else the cube.
 
