@@ -26,8 +26,9 @@ VIEWS = {
     "seco": ViewsConfig(recipe="seasonal", count=4, strength=0.2, erase=0.0),
     "csip": ViewsConfig(recipe="pairs", count=1, strength=0.2, erase=0.0),
     "spatialclip": ViewsConfig(recipe="study", count=1, strength=0.2, flip_horizontal=0.0),
+    "smcl": ViewsConfig(recipe="study", count=3, strength=0.2),
 }
-NEEDED = ("image", "label", "masks", "text", "objects", "object_labels")
+NEEDED = ("image", "label", "masks", "text", "objects", "object_labels", "mirror", "opposite")
 """what some method cannot do without"""
 ENCODER = EncoderConfig("nano_cnn", {"width": 8, "depth": 1}, size=16)
 LABELLED = [name for name in METHODS if load_method_class(name).needs_labels]
@@ -53,7 +54,8 @@ def toy(name: str, step: int = 0, count: int = 24) -> Batch:
     """Three classes that differ in where they are bright, each image with a texture of its own; views by `step`.
 
     The bright stripe and a dark box, which lies elsewhere in every image, are the two objects of a pair, and the dark
-    box with a caption of its place is what a study has of the image, whose classes are two.
+    box with a caption of its place is what a study has of the image, whose classes are two. Upside down it is the
+    mirrored view, turned left to right the opposite one.
     """
     generator = torch.Generator().manual_seed(0)
     labels, masks = torch.arange(count) % 3, torch.zeros(count, 2, 16, 16)
@@ -67,6 +69,7 @@ def toy(name: str, step: int = 0, count: int = 24) -> Batch:
     ids = torch.arange(count)
     objects = torch.stack([ids // 4 % 4 / 4, ids % 4 / 4, *torch.full((3, count), 0.25)], 1)[:, None]
     study = {"text": [f"dark {i % 8}" for i in range(count)], "objects": objects, "object_labels": ids[:, None] % 3}
+    study |= {"mirror": image.flip(-2), "opposite": image.flip(-1), "negative": ids % 5 > 0}
     labels = labels % 2 if name == "spatialclip" else labels
     return {"image": image, "masks": masks, "label": labels, "index": ids, "seed": ids + 1000 * step, **study}
 

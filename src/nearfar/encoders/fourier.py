@@ -42,7 +42,8 @@ class FourierUnit(nn.Module):
         full = x.to(torch.promote_types(x.dtype, torch.float32))
         spectrum = torch.view_as_real(torch.fft.rfft2(full, norm="ortho"))  # [B, C, H, W // 2 + 1, 2]
         y = F.relu(self.norm(self.conv(spectrum.permute(0, 1, 4, 2, 3).flatten(1, 2))))
-        parts = y.to(full.dtype).unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).contiguous()
+        batch, channels, height, width = y.shape
+        parts = y.to(full.dtype).view(batch, channels // 2, 2, height, width).permute(0, 1, 3, 4, 2).contiguous()
         back = torch.fft.irfft2(torch.view_as_complex(parts), s=x.shape[-2:], norm="ortho")
         return cast(Tensor, back)
 
