@@ -186,7 +186,7 @@ PRESETS: dict[str, Preset] = {
         "SpatialCLIP in three stages: boxes and classifier, alignment, all encoders",
         {
             **_STUDY,
-            "views.strength": 0.1,
+            "views.strength": 0.0,
             "train.stages": (
                 Stage("classifier", 5, train=_JUDGE, losses=_NO_ALIGNMENT),
                 Stage("alignment", 10, train=(*_JUDGE, "head*")),
@@ -208,7 +208,7 @@ PRESETS: dict[str, Preset] = {
         "one image encoder with two tasks: the label, and which structures are there; no caption, no boxes to see",
         {
             **_STUDY,
-            "views.strength": 0.1,
+            "views.strength": 0.0,
             "method.modalities": ("image",),
             "method.modality_dropout": 0.0,
             "method.structures": 1.0,
@@ -231,6 +231,7 @@ PRESETS: dict[str, Preset] = {
             "method.box_heads": 8,
             "method.box_feedforward": 2048,
             "method.box_variant": "reference",
+            "method.box_drop": 0.1,
             "method.shared_heads": True,
             "method.positives": "own",
             "method.largest_scale": 50.0,

@@ -217,3 +217,31 @@ def test_wrong_input_is_named() -> None:
 def test_one_layer_without_relations() -> None:
     objects, labels = sets([3, 0], 4)
     assert encoder(layers=1, relations=False)(objects, labels).shape == (2, 16)
+
+
+def test_standardised_features_do_not_depend_on_the_units_of_the_data() -> None:
+    """Every feature has mean 0 and deviation 1 over the objects given, and the numbers are saved."""
+    torch.manual_seed(0)
+    objects, labels = torch.rand(40, 6, 5) * 0.4, torch.randint(-1, 3, (40, 6))
+    encoder = BoxSetEncoder(3, 16).eval()
+    before = encoder(objects, labels)
+    encoder.standardise(objects, labels)
+    assert not torch.allclose(encoder(objects, labels), before)
+    seen: list[torch.Tensor] = []
+    encoder.body.geometry.register_forward_hook(lambda _m, given, _out: seen.append(given[0]))
+    encoder(objects, labels)
+    features = seen[0][labels >= 0]
+    torch.testing.assert_close(features.mean(0), torch.zeros(13), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features.std(0, correction=0), torch.ones(13), atol=1e-4, rtol=0)
+    other = BoxSetEncoder(3, 16).eval()
+    other.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(other(objects, labels), encoder(objects, labels))
+
+
+def test_a_constant_feature_and_a_set_without_objects_do_no_harm() -> None:
+    objects = torch.full((4, 2, 5), 0.25)
+    encoder = BoxSetEncoder(3, 16).eval()
+    encoder.standardise(objects, torch.zeros(4, 2, dtype=torch.int64))
+    assert encoder(objects, torch.zeros(4, 2, dtype=torch.int64)).isfinite().all()
+    encoder.standardise(objects, torch.full((4, 2), -1))
+    assert encoder(objects, torch.full((4, 2), -1)).isfinite().all()

@@ -130,6 +130,11 @@ class StudyDataset(SampleDataset):
         """[n, 4] as x_min, y_min, x_max, y_max in pixels of the image as `raw` gives it, rows as in `objects`."""
         return np.array(self.records[index].boxes, dtype=np.float64).reshape(-1, 4)
 
+    def all_objects(self) -> tuple[Tensor, Tensor]:
+        """`objects` [n, M, 5] and `object_labels` [n, M] of all samples; decodes nothing."""
+        objects, labels = zip(*(self._objects(record) for record in self.records), strict=True)
+        return torch.stack(objects), torch.stack(labels)
+
     def letterbox(self, index: int) -> Letterbox:
         """Where the image lies on the canvas; decodes nothing."""
         height, width = self.records[index].shape

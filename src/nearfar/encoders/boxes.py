@@ -62,6 +62,17 @@ class BoxSetEncoder(nn.Module):
         result: Tensor = self.body(objects, labels)
         return result
 
+    @torch.no_grad()
+    def standardise(self, objects: Tensor, labels: Tensor) -> None:
+        """Bring each geometry feature to mean 0 and deviation 1 over the objects [n, M, 5] of the training data.
+
+        Before that features enter as they are, whose deviations differ by a factor of about thirty. Both numbers are
+        buffers. The reference stays as published.
+        """
+        self._check(objects, labels)
+        if isinstance(self.body, _SetTransformer) and bool((labels >= 0).any()):
+            self.body.standardise(objects, labels >= 0)
+
     def _check(self, objects: Tensor, labels: Tensor) -> None:
         if objects.ndim != 3 or objects.shape[-1] != 5 or labels.shape != objects.shape[:-1]:
             found = f"objects {tuple(objects.shape)}, labels {tuple(labels.shape)}"
@@ -75,6 +86,9 @@ class BoxSetEncoder(nn.Module):
 
 
 class _SetTransformer(nn.Module):
+    feature_mean: Tensor
+    feature_std: Tensor
+
     def __init__(
         self, classes: int, dim: int, heads: int, layers: int, feedforward: int, relate: bool, drop: float
     ) -> None:
@@ -82,17 +96,26 @@ class _SetTransformer(nn.Module):
         self.drop = drop
         self.cls = nn.Parameter(torch.randn(dim) * 0.02)
         self.label = nn.Embedding(classes, dim)
+        self.register_buffer("feature_mean", torch.zeros(len(FEATURES)))
+        self.register_buffer("feature_std", torch.ones(len(FEATURES)))
         self.geometry = nn.Linear(len(FEATURES), dim)
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(dim, dim))
         self.relations = _RelationBias(heads, layers - 1) if relate else None
         self.blocks = nn.ModuleList(_Block(dim, heads, feedforward) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
 
+    def standardise(self, objects: Tensor, valid: Tensor) -> None:
+        features = geometry(objects.double(), valid)[valid]
+        self.feature_mean.copy_(features.mean(0))
+        # A feature that never changes, such as a confidence of 1 for all, stays 0 and is not blown up.
+        self.feature_std.copy_(features.std(0, correction=0).clamp(min=1e-3))
+
     def forward(self, objects: Tensor, labels: Tensor) -> Tensor:
         valid = labels >= 0
         if self.training and self.drop > 0:
             valid = valid & (torch.rand(valid.shape, device=valid.device) >= self.drop)
-        tokens = self.mix(self.geometry(geometry(objects, valid)) + self.label(labels.clamp(min=0)))
+        features = (geometry(objects, valid) - self.feature_mean) / self.feature_std
+        tokens = self.mix(self.geometry(features) + self.label(labels.clamp(min=0)))
         # Not len(), which a traced graph takes for a constant.
         tokens = torch.cat([self.cls.to(tokens.dtype).expand(tokens.shape[0], 1, -1), tokens], 1)
         hidden = ~functional.pad(valid, (1, 0), value=True)[:, None, None]  # [B, 1, 1, 1 + M], of keys

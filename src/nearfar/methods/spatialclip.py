@@ -84,7 +84,7 @@ class SpatialCLIP(Method):
     # What is learned of the training data, and the state.
 
     def prepare(self, dataset: SampleDataset) -> None:
-        """Vocabulary, names of the classes of boxes and class counts, from the training data. Raises DataError."""
+        """Vocabulary, classes of boxes, scale of their geometry and class counts, of the training data. DataError."""
         if not isinstance(dataset, StudyDataset):
             raise DataError(
                 "SpatialCLIP learns from a study: images with captions and labelled boxes",
@@ -94,6 +94,8 @@ class SpatialCLIP(Method):
         if self.config.text.kind == "word":
             self.tokenizer = WordTokenizer.build(dataset.captions, self.config.text.vocabulary, self.config.text.length)
         self._set_classes(tuple(dataset.object_classes))
+        device = self.class_counts.device
+        self.box_encoder.standardise(*(part.to(device) for part in trim(*dataset.all_objects())))
         counts = np.bincount(dataset.labels[dataset.labels >= 0], minlength=2)
         self.class_counts.copy_(torch.from_numpy(counts))
 

@@ -44,8 +44,8 @@ class SpatialClipConfig(MethodConfig):
     """width of the perceptrons inside it; 0: twice `box_dim`"""
     box_relations: bool = True
     """attention between boxes is biased by how they lie to each other"""
-    box_drop: float = 0.1
-    """share of boxes that are left out in training"""
+    box_drop: float = 0.0
+    """share of boxes that are left out in training; a box left out looks like a structure that is missing"""
     box_variant: Variant = "default"
     """reference: the published encoder of boxes"""
     classifier_loss: BinaryKind = "bce"
