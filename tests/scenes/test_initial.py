@@ -133,3 +133,11 @@ def test_inverted_silhouettes_leave_nothing(ball: Callable[..., Scene]) -> None:
         np.save(frame.path, pixels)
     with pytest.raises(DataError, match=r"share no point.*data check"):
         initial_points(scene, "hull")
+
+
+def test_region_of_cameras_at_one_place(ball: Callable[..., Scene]) -> None:
+    scene = ball(3)
+    rig = [replace(f, camera=replace(f.camera, c2w=np.eye(4))) for f in scene.frames]
+    low, high = region(replace(scene, frames=tuple(rig)))
+    assert np.isfinite(low).all()
+    assert ((high - low) > 0.1).all()

@@ -90,8 +90,10 @@ def shared_region(cameras: Sequence[Camera]) -> tuple[Points, Points]:
     focus = focus_point(cameras)
     distances = [float(np.linalg.norm(camera.origin - focus)) for camera in cameras]
     slopes = [min(camera.width / camera.fx, camera.height / camera.fy) / 2 for camera in cameras]
-    distance = float(np.median(distances)) or 1.0
-    half = min(float(np.median(np.multiply(distances, slopes))) or 1.0, 0.9 * distance)
+    distance = float(np.median(distances))
+    if distance <= 1e-9 * max(1.0, float(np.abs(focus).max())):  # all stand at one place: any size will do
+        return focus - 1, focus + 1
+    half = min(float(np.median(np.multiply(distances, slopes))), 0.9 * distance)
     return focus - half, focus + half
 
 
