@@ -57,6 +57,8 @@ class CheckArguments:
     """which of the published splits: official, or spatial (EuroSAT)"""
     report: Path | None = None
     """JSON file to write all problems to"""
+    figure: Path | None = None
+    """of scenes: PNG file to draw the cameras to, of the first object where there are many"""
     json: bool = False
     """as JSON, for a program"""
 
@@ -84,19 +86,48 @@ def _check(argv: list[str]) -> int:
     from nearfar.data.readers.base import split_files
 
     args = parse(CheckArguments, argv, "data check")
-    given = {field.name: getattr(args, field.name) for field in fields(args) if field.name not in ("json", "report")}
-    config = DataConfig(**given)
+    own = ("json", "report", "figure")
+    config = DataConfig(**{field.name: getattr(args, field.name) for field in fields(args) if field.name not in own})
     sources = [args.root] if args.root is not None else list(split_files(config).values())
     if not sources:
         raise ConfigError("no data", where="data check", fix="Name a folder, or --train FILE.json.")
     note(f"reading {' '.join(map(str, sources))}")
-    problems = check(config)
+    scene = args.root is not None and _is_scene(args.root, args.format)
+    if args.figure is not None and not scene:
+        raise ConfigError("only scenes have cameras to draw", where="--figure", found=sources[0])
+    problems = _check_scenes(args) if scene else check(config)
     values = [_value(problem) for problem in problems]
     if args.report is not None:
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(json.dumps(values, indent=1), encoding="utf-8")
     result(values, args.json, _listing(problems))
     return 3 if any(problem.fatal or not problem.code for problem in problems) else 0
+
+
+def _is_scene(root: Path, name: str) -> bool:
+    """Whether a folder holds cameras, and is to be checked as a scene or as many objects."""
+    from nearfar.data.readers import READERS
+    from nearfar.scenes.check import find_objects
+    from nearfar.scenes.formats import FORMATS, recognise
+
+    if name != "auto":
+        return name in FORMATS
+    if not root.exists() or READERS["mir180"].recognises(root):  # a manifest may lie among the objects it names
+        return False
+    return recognise(root) is not None or find_objects(root) is not None
+
+
+def _check_scenes(args: CheckArguments) -> list[Problem]:
+    from nearfar.scenes.check import check_folder
+
+    assert args.root is not None
+    scenes, problems = check_folder(args.root, args.format)
+    note(f"{len(scenes)} scene(s), {sum(len(scene.frames) for scene in scenes)} views")
+    if args.figure is not None and scenes:
+        from nearfar.report.frustums import frustums_figure
+
+        note(f"wrote {frustums_figure(scenes[0], args.figure)}")
+    return problems
 
 
 def _value(problem: Problem) -> dict[str, Any]:
@@ -121,9 +152,11 @@ def _listing(problems: Sequence[Problem]) -> str:
 
 def _formats(argv: list[str]) -> int:
     from nearfar.data.readers import READERS
+    from nearfar.scenes.formats import FORMATS
 
     args = parse(FormatsArguments, argv, "data formats")
-    summaries = {name: (reader.__doc__ or "").strip().splitlines()[0] for name, reader in READERS.items()}
+    described = {**READERS, **{f"scene {name}": kind for name, kind in FORMATS.items()}}
+    summaries = {name: (reader.__doc__ or "").strip().splitlines()[0] for name, reader in described.items()}
     result(summaries, args.json, table([["format", "layout"], *([k, v] for k, v in summaries.items())]))
     return 0
 

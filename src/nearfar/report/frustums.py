@@ -39,7 +39,7 @@ def frustums_figure(scene: Scene, path: Path) -> Path:
         axis.set(aspect="equal", xlabel="xyz"[x], ylabel="xyz"[y])
         axis.set_title(title, fontsize=9, color=INK)
         axis.autoscale_view()
-    axes[0].legend(fontsize=7, frameon=False)
+    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return save(made, path)
 
 

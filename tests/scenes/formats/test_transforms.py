@@ -203,3 +203,11 @@ def test_fox(shared_data: Path) -> None:
     small = scene.image(0, 0.2)[0]
     assert small.shape == (48, 27, 3)
     assert np.allclose(small.mean((0, 1)), rgb.mean((0, 1)), atol=1e-3)
+
+
+def test_other_json_files_are_no_scenes(two_views: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    path.write_text('[{"image_path": "a.png"}]')
+    assert recognise(path) is None
+    assert recognise(write_transforms(two_views().scene, tmp_path / "views.json")).name == "transforms"
+    assert recognise(tmp_path / "source/0.png") is None

@@ -31,6 +31,7 @@ from nearfar.spatial.cameras import Camera
 
 LENS = ("k1", "k2", "p1", "p2")
 MODELS = ("", "PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL")
+HEAD = 1 << 22
 SYNTHETIC = (2.0, 6.0)
 """near and far of the NeRF-synthetic scenes, which their files do not say"""
 
@@ -47,7 +48,12 @@ class Transforms(SceneFormat):
     priority = 10
 
     def recognises(self, root: Path) -> bool:
-        return root.suffix == ".json" if root.is_file() else bool(_files(root))
+        if not root.is_file():
+            return bool(_files(root))
+        if root.suffix != ".json" or root.stem.startswith("transforms"):
+            return root.suffix == ".json"
+        with root.open("rb") as file:  # other formats are JSON too
+            return b'"transform_matrix"' in file.read(HEAD)
 
     def read(self, root: Path, hold_out: int) -> Scene:
         files = {"": root} if root.is_file() else _files(root)
