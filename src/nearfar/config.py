@@ -230,13 +230,15 @@ class EvalConfig:
     """What `nearfar eval` measures and how."""
 
     tasks: tuple[str, ...] = ()
-    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, clinical, landcover,
-    segment, change; empty: all that the data allows"""
+    """classify, retrieve, anomaly, health, noise, opinions, attention, relations, banners, vqa, mirrors, clinical,
+    landcover, segment, change; empty: all that the data allows"""
     pairs: Path | None = None
     """labelled pairs of objects, such as SpatialSense, for relations, banners and vqa; default: the run's own data"""
-    text: Literal["bag", "gru"] = "bag"
-    """what reads the questions of vqa: a bag of words and word pairs, or, more slowly, a recurrent network; both learnt
-    on them"""
+    text: Literal["bag", "gru", "open_clip", "huggingface"] = "bag"
+    """what reads the questions of vqa: a bag of words and word pairs, or, more slowly, a recurrent network, both learnt
+    on them; or a frozen pretrained model from `text_path`"""
+    text_path: Path | None = None
+    """local folder of that model; never downloaded"""
     landcover: Path | None = None
     """labelled patches, such as EuroSAT, that task landcover classifies"""
     segment: Path | None = None

@@ -28,6 +28,7 @@ TASKS = {
     "relations": "nearfar.evaluate.relations:relations_task",
     "banners": "nearfar.evaluate.banners:banners_task",
     "vqa": "nearfar.evaluate.vqa:vqa_task",
+    "mirrors": "nearfar.evaluate.mirrors:mirrors_task",
     "clinical": "nearfar.evaluate.clinical:clinical_task",
     "landcover": "nearfar.evaluate.landcover:landcover_task",
     "segment": "nearfar.evaluate.segment:segment_task",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import clinical, land, pairs, sections
+from nearfar.report import clinical, land, mirrors, pairs, sections
 from nearfar.report.page import render
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
         pairs.relations(named, shared),
         pairs.retrieval(named, shared),
         pairs.questions(named),
+        mirrors.mirrored_views(named),
         land.landcover(named, shared),
         land.segment(named, shared),
         land.change(named),
