@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from evidential_oracle import principled_oracle
+from graph_oracles import graph_oracle, node_oracle
 from group_oracles import group_oracle, place_oracle, temporal_inputs, temporal_oracle
 from loss_oracles import (
     clip_oracle,
@@ -32,9 +33,11 @@ from nearfar.losses import (
     CLIPLoss,
     EvidentialLoss,
     FocalFrequency,
+    G2GInfoNCE,
     GroupAttraction,
     InfoNCE,
     MirrorNCE,
+    NodeInfoNCE,
     NTXent,
     PairwiseInfoNCE,
     PlaceNCE,
@@ -45,10 +48,12 @@ from nearfar.losses import (
     clip_loss,
     evidential,
     focal_frequency,
+    g2g_info_nce,
     group_attraction,
     hcl,
     info_nce,
     mirror_nce,
+    node_info_nce,
     nt_xent,
     pairwise_info_nce,
     place_nce,
@@ -430,6 +435,25 @@ PAIRWISE = [
     *_pairwise("present", **SELECTED),
 ]
 
+
+def _graphs(name: str, loss: Any, twin: Any, oracle: Callable[[LossBatch], float], **options: Any) -> list[LossCase]:
+    """Two views of graphs or nodes, dense and in tiles."""
+
+    def call(b: LossBatch, **how: Any) -> Tensor:
+        return loss(b.z[:, 0], b.z[:, 1], temperature=b.temperature, **options, **how)
+
+    def module(b: LossBatch) -> Tensor:
+        return twin(temperature=b.temperature, **options)(b.z[:, 0], b.z[:, 1])
+
+    return [LossCase(name, call, module, oracle, labelled=False), in_tiles(name, oracle, False, call)]
+
+
+GRAPHS = [
+    *_graphs("g2g_info_nce", g2g_info_nce, G2GInfoNCE, graph_oracle),
+    *_graphs("node_info_nce", node_info_nce, NodeInfoNCE, node_oracle(True)),
+    *_graphs("node_info_nce[other view]", node_info_nce, NodeInfoNCE, node_oracle(False), same_view=False),
+]
+
 TILED = [
     in_tiles("info_nce", info_nce_oracle(keys=False), False, _nce),
     in_tiles("info_nce[keys]", info_nce_oracle(keys=True), False, lambda b, **o: _nce(b, keys=b.keys, **o)),
@@ -463,6 +487,7 @@ TILED = [
     *TILED_EVIDENTIAL,
     *RELATED[1::2],
     *PAIRWISE[1::2],
+    *GRAPHS[1::2],
 ]
 
 LOSS_CASES: list[LossCase] = [
@@ -520,6 +545,7 @@ LOSS_CASES: list[LossCase] = [
     *EVIDENTIAL,
     *RELATED[::2],
     *PAIRWISE[::2],
+    *GRAPHS[::2],
     *TILED,
 ]
 BY_NAME = {case.name: case for case in LOSS_CASES}

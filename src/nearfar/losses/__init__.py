@@ -13,6 +13,7 @@ exchange: how rows meet those of other ranks: "gather" holds all ranks' rows at 
 from nearfar.losses.change import ChangeFlags, change_ratio
 from nearfar.losses.classification import BinaryLoss, binary_loss, effective_number_weights, preservation
 from nearfar.losses.evidential import EvidentialLoss, evidential
+from nearfar.losses.graph import G2GInfoNCE, NodeInfoNCE, g2g_info_nce, node_info_nce
 from nearfar.losses.groups import GroupAttraction, group_attraction
 from nearfar.losses.hcl import HCL, hcl
 from nearfar.losses.info_nce import CLIPLoss, InfoNCE, NTXent, clip_loss, info_nce, nt_xent
@@ -31,10 +32,12 @@ __all__ = [
     "ChangeFlags",
     "EvidentialLoss",
     "FocalFrequency",
+    "G2GInfoNCE",
     "GroupAttraction",
     "InfoNCE",
     "MirrorNCE",
     "NTXent",
+    "NodeInfoNCE",
     "PairwiseInfoNCE",
     "PlaceNCE",
     "Relations",
@@ -47,10 +50,12 @@ __all__ = [
     "effective_number_weights",
     "evidential",
     "focal_frequency",
+    "g2g_info_nce",
     "group_attraction",
     "hcl",
     "info_nce",
     "mirror_nce",
+    "node_info_nce",
     "nt_xent",
     "pairwise_info_nce",
     "place_nce",
