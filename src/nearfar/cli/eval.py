@@ -15,7 +15,8 @@ from nearfar.report.summary import summary_text
 
 Mode = Literal["linear", "histogram", "finetune"]
 SETTINGS = (
-    "landcover_mode", "protocol", "statistics", "decoder", "group_maps", "decoder_epochs", "finetune", "text",
+    "landcover_mode", "protocol", "statistics", "decoder", "group_maps", "decoder_epochs", "finetune",
+    "text", "text_path",
     "cohorts", "calibration", "operating", "operating_target", "abstain",
 )  # fmt: skip
 
@@ -44,8 +45,9 @@ class Arguments:
     decoder_epochs: int | None = None
     finetune: bool | None = None
     """let the encoder learn with the decoder, or the relations"""
-    text: Literal["bag", "gru"] | None = None
-    """what reads the questions of vqa: a bag of words and word pairs, or a recurrent network"""
+    text: Literal["bag", "gru", "open_clip", "huggingface"] | None = None
+    """what reads the questions of vqa: a bag of words and word pairs, a recurrent network, or a model of --text-path"""
+    text_path: Path | None = None
     cohorts: tuple[Path, ...] | None = None
     """clinical: JSON files of further labelled studies; default: prospective.json and external*.json beside its own"""
     calibration: Literal["temperature", "platt", "isotonic", "none"] | None = None

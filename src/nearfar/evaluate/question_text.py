@@ -1,4 +1,4 @@
-"""Reading short questions offline: words to numbers, and two small networks that learn from the questions alone."""
+"""Reading short questions: two small networks that learn from the questions alone, or a local pretrained model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from nearfar.config import TextConfig
+from nearfar.encoders.text import build_text
 from nearfar.errors import ConfigError
 
-Kind = Literal["bag", "gru"]
+Kind = Literal["bag", "gru", "open_clip", "huggingface"]
 UNKNOWN = 1
 """number of a word that training did not have; 0 fills up"""
 LONGEST = 40  # words of a question that are read
@@ -74,12 +77,43 @@ class GruReader(nn.Module):
         return cast(Tensor, states[torch.arange(len(tokens)), last])
 
 
-READERS: dict[Kind, type[BagReader] | type[GruReader]] = {"bag": BagReader, "gru": GruReader}
+class Pretrained:
+    """Questions -> features [n, D] of a text model that learns nothing here; equal questions are read once."""
+
+    def __init__(self, config: TextConfig) -> None:
+        self.tokenizer, self.encoder = build_text(config)
+        self.encoder.eval()
+
+    @torch.no_grad()
+    def __call__(self, questions: Sequence[str]) -> Tensor:
+        place = {question: i for i, question in enumerate(dict.fromkeys(questions))}
+        texts = list(place)
+        parts = [self.encoder(*self.tokenizer(texts[i : i + 64])).float() for i in range(0, len(texts), 64)]
+        return torch.cat(parts)[[place[question] for question in questions]]
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return cast(int, self.encoder.feature_dim)
 
 
-def make_reader(kind: Kind, questions: Sequence[str], width: int) -> tuple[Vocabulary, BagReader | GruReader]:
-    """The words of the questions and an untrained reader of them. Raises ConfigError for an unknown kind."""
-    if kind not in READERS:
-        raise ConfigError("unknown reader of questions", where="eval.text", found=kind, expected=" | ".join(READERS))
-    vocabulary = Vocabulary(questions, pairs=kind == "bag")
-    return vocabulary, READERS[kind](len(vocabulary), width)
+Reader = BagReader | GruReader | nn.Linear
+READERS: dict[str, type[BagReader] | type[GruReader]] = {"bag": BagReader, "gru": GruReader}
+
+
+def make_reader(
+    kind: Kind, questions: Sequence[str], width: int, path: Path | None = None
+) -> tuple[Vocabulary | Pretrained, Reader]:
+    """What makes numbers of questions, and an untrained reader of those numbers.
+
+    bag and gru learn from the `questions`; open_clip and huggingface are models in the folder `path`, frozen, with one
+    layer on their features. Raises ConfigError for an unknown kind, or a model without a path or a package.
+    """
+    if kind in READERS:
+        vocabulary = Vocabulary(questions, pairs=kind == "bag")
+        return vocabulary, READERS[kind](len(vocabulary), width)
+    if kind not in ("open_clip", "huggingface"):
+        expected = "bag | gru | open_clip | huggingface"
+        raise ConfigError("unknown reader of questions", where="eval.text", found=kind, expected=expected)
+    model = Pretrained(TextConfig(kind=kind, path=path))
+    return model, nn.Linear(model.width, width)

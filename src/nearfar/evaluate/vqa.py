@@ -24,7 +24,7 @@ from nearfar.evaluate.bootstrap import IntArray, bootstrap_mean
 from nearfar.evaluate.embeddings import save_arrays
 from nearfar.evaluate.pair_data import Pairs, box_features, open_pairs, pictures_of
 from nearfar.evaluate.pair_fit import scores, train_network
-from nearfar.evaluate.question_text import BagReader, GruReader, make_reader
+from nearfar.evaluate.question_text import Reader, make_reader
 
 if TYPE_CHECKING:
     from nearfar.train.run import Run
@@ -50,7 +50,7 @@ class Asked:
 class Answerer(nn.Module):
     """Seen [n, D] and tokens [n, L] -> scores of answers [n, A]: both, and their product, through one hidden layer."""
 
-    def __init__(self, reader: BagReader | GruReader, seen: int, answers: int) -> None:
+    def __init__(self, reader: Reader, seen: int, answers: int) -> None:
         super().__init__()
         self.reader = reader
         self.look = nn.Linear(seen, WIDTH)
@@ -140,7 +140,7 @@ def _answered(
     mean, std = seen["train"].mean(0), seen["train"].std(0).clip(1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        words, reader = make_reader(config.text, [q.question for q in asked["train"].questions], WIDTH)
+        words, reader = make_reader(config.text, [q.question for q in asked["train"].questions], WIDTH, config.text_path)
         network = Answerer(reader, seen["train"].shape[1], len(answers))
 
         def inputs(name: str) -> tuple[Tensor, Tensor]:
