@@ -140,7 +140,9 @@ def _answered(
     mean, std = seen["train"].mean(0), seen["train"].std(0).clip(1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        words, reader = make_reader(config.text, [q.question for q in asked["train"].questions], WIDTH, config.text_path)
+        words, reader = make_reader(
+            config.text, [q.question for q in asked["train"].questions], WIDTH, config.text_path
+        )
         network = Answerer(reader, seen["train"].shape[1], len(answers))
 
         def inputs(name: str) -> tuple[Tensor, Tensor]:
