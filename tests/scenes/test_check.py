@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nearfar.errors import ConfigError
+from nearfar.errors import ConfigError, DataError
 from nearfar.scenes.axes import MIXUPS
 from nearfar.scenes.check import check_folder, check_scene
 from nearfar.scenes.formats import open_scene, write_scene
@@ -165,3 +166,32 @@ def test_fox_is_well(shared_data: Path) -> None:
     turned = check_scene(moved(scene, lambda pose: pose @ TURNED))
     assert len(turned) == 1
     assert "camera to world in OpenCV's axes" in turned[0].what
+
+
+@pytest.mark.parametrize("format", ["transforms", "colmap", "nsvf", "srn"])
+def test_every_bad_pose_is_listed(ball: Callable[..., Scene], tmp_path: Path, format: str) -> None:
+    scene = ball(6, 16)
+    for frame in scene.frames:
+        Image.fromarray((np.load(frame.path)[..., :3] * 255).astype(np.uint8)).save(frame.path.with_suffix(".png"))
+    frames = tuple(replace(f, path=f.path.with_suffix(".png")) for f in scene.frames)
+    root = write_scene(replace(scene, frames=frames), tmp_path / "t", format)
+    bad = [1, 4]
+    if format == "transforms":
+        head = json.loads((root / "transforms.json").read_text())
+        for i in bad:
+            head["frames"][i]["transform_matrix"][0][0] = float("nan")
+        (root / "transforms.json").write_text(json.dumps(head))
+    elif format == "colmap":
+        lines = (root / "sparse/0/images.txt").read_text().splitlines()
+        for i in bad:
+            lines[1 + 2 * i] = lines[1 + 2 * i].replace(f" {i + 1} 000", f" {i + 90} 000")
+        (root / "sparse/0/images.txt").write_text("\n".join(lines))
+    else:
+        poses = sorted((root / "pose").iterdir())
+        for i in bad:
+            poses[i].write_text("nan " * 16)
+    scenes, problems = check_folder(root)
+    assert scenes == []
+    assert len(problems) == 2
+    with pytest.raises(DataError, match=r"and 1 more frame\(s\) are at fault"):
+        open_scene(root)

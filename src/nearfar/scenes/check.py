@@ -13,6 +13,7 @@ from nearfar.data.readers import Problem
 from nearfar.errors import DataError
 from nearfar.scenes.axes import axis_problems
 from nearfar.scenes.formats import FORMATS, find_format, open_scene
+from nearfar.scenes.formats.base import FramesError
 from nearfar.scenes.scene import Frame, Pixels, Scene, Split
 
 AGREE = 0.8
@@ -45,6 +46,9 @@ def check_folder(root: Path, format: str = "auto") -> tuple[list[Scene], list[Pr
     for path in paths:
         try:
             scene = open_scene(path, name, missing=True)
+        except FramesError as errors:
+            problems += [Problem.of(error, path) for error in errors.every]
+            continue
         except DataError as error:
             problems.append(Problem.of(error, path))
             continue

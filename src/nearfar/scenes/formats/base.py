@@ -55,15 +55,35 @@ class SceneFormat(ABC):
         return []
 
 
-@contextmanager
-def located(where: object) -> Iterator[None]:
-    """Names the place of errors that do not name one."""
-    try:
-        yield
-    except DataError as error:
-        if error.where is not None:
-            raise
-        raise DataError(error.what, where=where, found=error.found, expected=error.expected, fix=error.fix) from error
+class FramesError(DataError):
+    """What is wrong with the first bad frame of a scene; `every` holds the errors of all of them."""
+
+    every: tuple[DataError, ...] = ()
+
+
+class Faults:
+    """Collects the errors of single frames, so that one pass tells of all."""
+
+    def __init__(self) -> None:
+        self.errors: list[DataError] = []
+
+    @contextmanager
+    def at(self, where: object) -> Iterator[None]:
+        """Keeps a DataError of the block, with its place if it names none."""
+        try:
+            yield
+        except DataError as e:
+            self.errors.append(DataError(e.what, where=e.where or where, found=e.found, expected=e.expected, fix=e.fix))
+
+    def refuse(self) -> None:
+        """Raises FramesError if there was any."""
+        if not self.errors:
+            return
+        first, more = self.errors[0], len(self.errors) - 1
+        what = first.what + (f", and {more} more frame(s) are at fault" if more else "")
+        error = FramesError(what, where=first.where, found=first.found, expected=first.expected, fix=first.fix)
+        error.every = tuple(self.errors)
+        raise error
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -9,13 +9,13 @@ import numpy as np
 
 from nearfar.errors import DataError
 from nearfar.scenes.formats.base import (
+    Faults,
     SceneFormat,
     copy_image,
     first_size,
     fit,
     folder_of,
     image_size,
-    located,
     natural,
     split_of,
     text,
@@ -62,15 +62,16 @@ class Colmap(SceneFormat):
         if not entries:
             raise DataError("the file lists no images", where=folder / "images.txt")
         first_size([pictures / name for _, _, name in entries], pictures)
-        frames = []
+        frames, faults = list[Frame](), Faults()
         for i, (pose, camera_id, name) in enumerate(entries):
-            with located(f"{folder / 'images.txt'}, {name}"):
+            path = pictures / name
+            with faults.at(f"{folder / 'images.txt'}, {name}"):
                 if camera_id not in models:
                     raise DataError(f"camera {camera_id} is not in cameras.txt", expected=", ".join(models))
                 model = models[camera_id]
                 camera = from_colmap(pose[:4], pose[4:], model.params, model.width, model.height, model=model.name)
-            path = pictures / name
-            frames.append(Frame(path, fit(camera, image_size(path)), split_of(i, hold_out)))
+                frames.append(Frame(path, fit(camera, image_size(path)), split_of(i, hold_out)))
+        faults.refuse()
         points, colours = _points(folder / "points3D.txt")
         return with_distances(Scene(root.name, tuple(frames), points, colours))
 

@@ -12,10 +12,10 @@ from PIL import Image
 from nearfar.data.readers.base import image_files, subfolders
 from nearfar.errors import DataError
 from nearfar.scenes.formats.base import (
+    Faults,
     SceneFormat,
     first_size,
     folder_of,
-    located,
     natural,
     split_of,
     without_lens,
@@ -56,11 +56,12 @@ class Dvr(SceneFormat):
                 fix="Copy the missing files: the i-th image by name has the i-th camera.",
             )
         size = first_size(pictures, root)
-        scaled, frames = "scale_mat_0" in arrays, []
+        scaled, frames, faults = "scale_mat_0" in arrays, list[Frame](), Faults()
         for i, path in enumerate(pictures):
-            with located(f"{file}, camera {i}"):
+            with faults.at(f"{file}, camera {i}"):
                 camera = _camera(arrays, i, size, DISTANCES[scaled])
-            frames.append(Frame(path, camera, split_of(i, hold_out), masks[i] if masks else None))
+                frames.append(Frame(path, camera, split_of(i, hold_out), masks[i] if masks else None))
+        faults.refuse()
         return Scene(root.name, tuple(frames), background=None if scaled else WHITE)
 
     def write(self, scene: Scene, root: Path) -> Path:

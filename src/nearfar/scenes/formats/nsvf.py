@@ -12,11 +12,11 @@ from nearfar.data.readers.base import image_files
 from nearfar.errors import DataError
 from nearfar.scenes.formats.base import (
     Bounds,
+    Faults,
     SceneFormat,
     copy_image,
     first_size,
     folder_of,
-    located,
     natural,
     numbers,
     shared_camera,
@@ -56,12 +56,13 @@ class Nsvf(SceneFormat):
         intrinsics = _intrinsics(root / "intrinsics.txt")
         width, height = first_size(list(pictures.values()), root)
         three = any(path.name.startswith("2_") for path in poses)
-        frames = []
+        frames, faults = list[Frame](), Faults()
         for path in poses:
-            with located(path):
-                camera = from_nsvf(numbers(path, ((3, 4), (4, 4))), intrinsics, width, height)
             image = pictures.get(path.stem, root / "rgb" / f"{path.stem}.png")
-            frames.append(Frame(image, camera, _split(path, three)))
+            with faults.at(path):
+                camera = from_nsvf(numbers(path, ((3, 4), (4, 4))), intrinsics, width, height)
+                frames.append(Frame(image, camera, _split(path, three)))
+        faults.refuse()
         bounds = _bounds(root / "bbox.txt") if (root / "bbox.txt").is_file() else None
         return with_distances(Scene(root.name, tuple(frames), bounds=bounds, background=WHITE))
 

@@ -11,11 +11,11 @@ from PIL import Image
 from nearfar.data.readers.base import image_files, subfolders
 from nearfar.errors import DataError
 from nearfar.scenes.formats.base import (
+    Faults,
     SceneFormat,
     first_size,
     fit,
     folder_of,
-    located,
     natural,
     numbers,
     shared_camera,
@@ -46,11 +46,13 @@ class Srn(SceneFormat):
         pictures = {path.stem: path for path in image_files(root / "rgb", deep=False)}
         focal, cx, cy, width, height = _intrinsics(root / "intrinsics.txt")
         size = first_size(list(pictures.values()), root)
-        frames = []
+        frames, faults = list[Frame](), Faults()
         for i, path in enumerate(poses):
-            with located(path):
+            image = pictures.get(path.stem, root / "rgb" / f"{path.stem}.png")
+            with faults.at(path):
                 camera = fit(from_srn(numbers(path, ((3, 4), (4, 4))), focal, cx, cy, width, height), size)
-            frames.append(Frame(pictures.get(path.stem, root / f"rgb/{path.stem}.png"), camera, split_of(i, hold_out)))
+                frames.append(Frame(image, camera, split_of(i, hold_out)))
+        faults.refuse()
         distance = float(np.median([np.linalg.norm(frame.camera.origin) for frame in frames]))
         near, far = (share * (distance or 1.0) for share in REACH)
         frames = [replace(frame, camera=replace(frame.camera, near=near, far=far)) for frame in frames]

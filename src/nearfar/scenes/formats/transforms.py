@@ -15,12 +15,12 @@ import numpy as np
 from nearfar.errors import DataError
 from nearfar.scenes.formats.base import (
     Bounds,
+    Faults,
     SceneFormat,
     copy_image,
     fit,
     image_size,
     is_transparent,
-    located,
     read_json,
     split_of,
     with_distances,
@@ -135,13 +135,14 @@ def _frames(head: Mapping[str, Any], file: Path, split: str, hold_out: int) -> l
         raise DataError("the file has no list of frames", where=file, fix="It needs the key frames.")
     if listed:  # nerfstudio leaves out the frames that no list names
         entries = [entry for entry in entries if entry.get("file_path") in listed]
-    frames = []
+    frames, faults = list[Frame](), Faults()
     for i, entry in enumerate(entries):
-        with located(f"{file}, frame {i}"):
+        with faults.at(f"{file}, frame {i}"):
             if not isinstance(entry, dict) or "file_path" not in entry or "transform_matrix" not in entry:
                 raise DataError("a frame needs file_path and transform_matrix", found=entry)
             own: Split = listed.get(entry["file_path"]) or split or split_of(i, hold_out)  # type: ignore[assignment]
             frames.append(_frame({**head, **entry}, file, own))
+    faults.refuse()
     return frames
 
 
