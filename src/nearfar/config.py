@@ -81,6 +81,8 @@ class ViewsConfig:
     """largest rotation, degrees"""
     strength: float = 0.5
     """of the photometric changes, 0 (none) to 1"""
+    shift: float = 0.0
+    """study: largest move of picture and boxes together, as a share of the canvas"""
     erase: float = 0.2
     """probability of an occluding box"""
     crop_metres: float = 0.0

@@ -50,9 +50,28 @@ def test_the_boxes_lie_where_the_mirrored_picture_shows_them(options: dict[str, 
     assert moved == 24 if options.get("flip_horizontal") == 1.0 else 4 < moved < 20
 
 
+def test_the_boxes_move_with_the_picture() -> None:
+    batch = framed()
+    batch["objects"][:, 0, :2] += 8 / 32
+    batch["image"] = batch["image"].roll((8, 8), (2, 3))
+    made = make(count=3, shift=0.1)(batch)
+    steps = (made["objects_views"] - batch["objects"][:, None])[:, :, 0, :2] * 32
+    torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
+    assert {-3, 0, 3} <= set(steps.round().int().flatten().tolist()) <= set(range(-3, 4))
+    assert not made["objects_views"][:, :, 1].any()
+    for i in range(12):
+        for view, objects in zip(made["views"][i], made["objects_views"][i], strict=True):
+            assert objects[0, :4].tolist() == pytest.approx(box_of(view), abs=1e-5)
+
+
 def test_without_changes_the_view_is_the_picture_whatever_the_seed() -> None:
     views, batch = make(), framed()
-    assert views.still and not make(strength=0.1).still and not make(flip_horizontal=0.1).still
+    assert (
+        views.still
+        and not make(strength=0.1).still
+        and not make(shift=0.1).still
+        and not make(flip_horizontal=0.1).still
+    )
     made = views(batch | {"seed": batch["seed"] + 99})
     assert torch.equal(made["views"][:, 0], batch["image"])
     assert torch.equal(made["objects_views"][:, 0], batch["objects"])

@@ -229,6 +229,7 @@ def _check(config: ViewsConfig, channels: Channels, size: int) -> None:
         "crop_scale": (config.crop_scale, "0 < smallest <= largest <= 1", 0 < low <= high <= 1),
         "crop_metres": (config.crop_metres, "0 or more", config.crop_metres >= 0),
         "zoom": (config.zoom, "0 < smallest <= largest", 0 < config.zoom[0] <= config.zoom[1]),
+        "shift": (config.shift, "0 to 0.5", 0 <= config.shift <= 0.5),
         "rotate": (config.rotate, "0 to 180 degrees", 0 <= config.rotate <= 180),
     }
     for name in ("flip_horizontal", "flip_vertical", "strength", "erase"):

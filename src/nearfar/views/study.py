@@ -33,8 +33,9 @@ class StudyViews:
     [B, V, C, size, size] and, where there were objects, `objects_views` [B, V, M, 5]: both by one and the same mirror.
 
     `config.strength` sets the changes of contrast (to 1 +- 0.4 of it), level (+- 0.4 deviations) and noise (up to 0.1
-    deviations) of each modality; 0: none, and without mirrors (`flip_horizontal`, `flip_vertical`) the view is the
-    image whatever its seed (`still`). `crop_scale`, `rotate` and `erase` play no part.
+    deviations) of each modality; `config.shift` moves picture and boxes together by whole pixels, up to that share of
+    the canvas, and repeats the border. With neither and without mirrors (`flip_horizontal`, `flip_vertical`) the view
+    is the image whatever its seed (`still`). `crop_scale`, `rotate` and `erase` play no part.
     """
 
     config: ViewsConfig
@@ -44,7 +45,8 @@ class StudyViews:
     @property
     def still(self) -> bool:
         """Whether a view does not depend on the seed."""
-        return not (self.config.strength or self.config.flip_horizontal or self.config.flip_vertical)
+        config = self.config
+        return not (config.strength or config.shift or config.flip_horizontal or config.flip_vertical)
 
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
         if sample["image"].ndim == 4:
@@ -61,12 +63,29 @@ class StudyViews:
         down = chance(derive(key, "flip_y"), self.config.flip_vertical)
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-        views = self._changed(mirrored(image.repeat_interleave(count, 0), across, down), key)
+        views, steps = self._moved(mirrored(image.repeat_interleave(count, 0), across, down), key)
+        views = self._changed(views, key)
         made = {"views": views.reshape(len(image), count, *views.shape[1:])}
         if "objects" in batch:
             objects = flip_objects(batch["objects"].repeat_interleave(count, 0), across, down)
+            empty = (objects == 0).all(2, keepdim=True)
+            moved = torch.where(empty, 0.0, (steps / self.size).to(objects)[:, None])
+            objects = torch.cat([objects[..., :2] + moved, objects[..., 2:]], 2)
             made["objects_views"] = objects.reshape(len(image), count, *objects.shape[1:])
         return made
+
+    def _moved(self, views: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Views moved by steps (right, down) [n, 2] in pixels, drawn for each."""
+        largest = round(self.config.shift * self.size)
+        if not largest:
+            return views, torch.zeros(len(views), 2, device=views.device)
+        drawn = uniform(derive(key, "move"), (2,), -largest - 0.5, largest + 0.5)
+        steps = drawn.round().clamp(-largest, largest).to(views.device)
+        place = torch.arange(self.size, device=views.device)
+        columns, rows = ((place - steps[:, k, None]).clamp(0, self.size - 1).long() for k in (0, 1))
+        rows = rows[:, None, :, None].expand(-1, views.shape[1], -1, self.size)
+        columns = columns[:, None, None, :].expand(-1, views.shape[1], self.size, -1)
+        return views.gather(2, rows).gather(3, columns), steps
 
     @cached_property
     def _plain(self) -> Views:
