@@ -38,6 +38,24 @@ class BlockGraphs:
     """[N, d]: place of each point in its block, from the block's mean, in units of the root mean square of all"""
 
 
+def checked_points(points: NDArray[Any]) -> Floats:
+    """points [n, d] in float64. Raises ShapeError unless they are rows of coordinates, DataError unless finite."""
+    places = np.asarray(points)
+    if places.ndim != 2 or not places.shape[1]:
+        raise ShapeError("points are rows of coordinates", found=places.shape, expected="[n, d]")
+    if not len(places):
+        raise DataError("there are no points")
+    places = places.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(places).all(axis=1))
+    if len(bad):
+        raise DataError(
+            "points without a place",
+            found=f"{len(bad)} of {len(places)} rows with NaN or infinity, the first is {bad[0]}",
+            fix="Remove them.",
+        )
+    return places
+
+
 def blocks(points: NDArray[Any], size: int) -> list[Indices]:
     """The points [n, d] in ceil(n / size) blocks of space whose counts differ by one at most; indices, ascending.
 
@@ -47,7 +65,7 @@ def blocks(points: NDArray[Any], size: int) -> list[Indices]:
     """
     if size < 1:
         raise ConfigError("a block holds at least one point", found=size)
-    places = _checked(points)
+    places = checked_points(points)
     found: list[Indices] = []
     waiting = [(np.arange(len(places)), -(-len(places) // size))]
     while waiting:
@@ -69,7 +87,7 @@ def knn_edges(points: NDArray[Any], k: int) -> Indices:
     neighbours or more. With k = n - 1 the graph is complete; then sums over neighbours tell nodes apart badly.
     Raises ConfigError unless 1 <= k < n, ShapeError and DataError for points that are none, or coincide in masses.
     """
-    places = _checked(points)
+    places = checked_points(points)
     n = len(places)
     if not 1 <= k < n:
         raise ConfigError(
@@ -132,20 +150,3 @@ def _resolution(points: NDArray[Any]) -> float:
     """Relative rounding of the coordinates as they were given."""
     kind = np.asarray(points).dtype
     return float(np.finfo(kind).eps) if kind.kind == "f" else float(np.finfo(np.float64).eps)
-
-
-def _checked(points: NDArray[Any]) -> Floats:
-    places = np.asarray(points)
-    if places.ndim != 2 or not places.shape[1]:
-        raise ShapeError("points are rows of coordinates", found=places.shape, expected="[n, d]")
-    if not len(places):
-        raise DataError("there are no points")
-    places = places.astype(np.float64)
-    bad = np.flatnonzero(~np.isfinite(places).all(axis=1))
-    if len(bad):
-        raise DataError(
-            "points without a place",
-            found=f"{len(bad)} of {len(places)} rows with NaN or infinity, the first is {bad[0]}",
-            fix="Remove them.",
-        )
-    return places
