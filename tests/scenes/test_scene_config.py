@@ -11,9 +11,10 @@ import pytest
 
 from nearfar import configio
 from nearfar.errors import ConfigError
-from nearfar.scenes.config import SCENE_PRESETS, check, dump, is_scene_run, load, read_scene_config
+from nearfar.scenes.config import check, dump, is_scene_run, load, read_scene_config
 from nearfar.scenes.object_options import PAPER as PAPER_OBJECTS
 from nearfar.scenes.point_options import PAPER as PAPER_POINTS
+from nearfar.scenes.presets import SCENE_PRESETS
 
 CASES = [(name, task) for name, preset in SCENE_PRESETS.items() for task in preset.tasks]
 

@@ -17,11 +17,9 @@ from nearfar.configio import TextValue
 from nearfar.configvalues import coerce, nearest_key
 from nearfar.configyaml import Setting, compose, known, read
 from nearfar.errors import ConfigError
-from nearfar.scenes import object_options, point_options
 from nearfar.scenes.object_options import ObjectOptions
 from nearfar.scenes.point_options import PointOptions
-
-Task = Literal["scene", "objects"]
+from nearfar.scenes.presets import SCENE_PRESETS, Task
 
 
 @dataclass(frozen=True)
@@ -119,61 +117,6 @@ class SceneConfig:
     eval: SceneEval = field(default_factory=SceneEval)
 
 
-@dataclass(frozen=True)
-class ScenePreset:
-    """Named settings of the tasks that it knows."""
-
-    summary: str
-    tasks: Mapping[Task, Mapping[str, Any]]
-
-
-def _all(prefix: str, options: Any) -> dict[str, Any]:
-    return {f"{prefix}.{f.name}": getattr(options, f.name) for f in dataclasses.fields(options)}
-
-
-_PUBLISHED = {"train.steps": 250_000, "train.checkpoint_every": 5000, "train.evaluations": 50}
-_POINTS, _OBJECTS = _all("points", point_options.PAPER), _all("objects", object_options.PAPER)
-
-SCENE_PRESETS: dict[str, ScenePreset] = {
-    "demo": ScenePreset("small sizes that learn in minutes on a processor", {"scene": {}, "objects": {}}),
-    "photos": ScenePreset(
-        "photographs of a place, without masks: more points, and a background that depends on the direction",
-        {
-            "scene": {
-                "points.points": 3000,
-                "points.background": "direction",
-                "points.mask_share": 0.0,
-                "eval.turn": "sway",
-            }
-        },
-    ),
-    "paper_scene": ScenePreset(
-        "the published sizes and schedules of the point renderer, for a GPU",
-        {"scene": {**_POINTS, **_PUBLISHED, "points.influence": 1.0, "points.ahead": True}},
-    ),
-    "paper_objects": ScenePreset(
-        "the published sizes of the conditional field, for a GPU",
-        {
-            "objects": {
-                **_OBJECTS,
-                **_PUBLISHED,
-                "objects.squeeze": True,
-                "objects.activation": "relu",
-                "objects.density": "softplus",
-                "objects.frame": "canonical",
-            }
-        },
-    ),
-    "smcl_reference": ScenePreset(
-        "what the published code does, for comparison",
-        {
-            "scene": {**_POINTS, **_PUBLISHED, "data.initial": "cube", "train.perceptual": 0.01},
-            "objects": {**_OBJECTS, **_PUBLISHED},
-        },
-    ),
-}
-
-
 def load(
     preset: str, task: Task | None = None, yaml: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> SceneConfig:
@@ -185,7 +128,7 @@ def load(
         raise ConfigError(f"unknown preset {preset!r}", fix=nearest_key(preset, SCENE_PRESETS))
     written = read(yaml, SCHEMA) if yaml is not None else []
     task = task or next((s.value for s in written if s.key == "task"), None) or next(iter(SCENE_PRESETS[preset].tasks))
-    own = SCENE_PRESETS[preset].tasks.get(task, {})
+    own = SCENE_PRESETS[preset].tasks.get(cast(Task, task), {})
     settings = [Setting(key, value, f"preset {preset!r}") for key, value in own.items()]
     settings += [*written, Setting("task", task, "--task", 2)]
     settings += [

@@ -20,8 +20,8 @@ from nearfar.train.files import write_atomically
 from nearfar.train.log import read_lines
 
 
-class Run:
-    """Access to a run folder; nothing is read before it is asked for.
+class RunFolder:
+    """What every run folder has, whatever was trained in it; nothing is read before it is asked for.
 
     `path`; `checkpoints`, `figures`, `arrays`: folders in it, which exist once something was written into them.
     """
@@ -29,6 +29,29 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.checkpoints, self.figures, self.arrays = (self.path / n for n in ("checkpoints", "figures", "arrays"))
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return read_lines(self.path / "metrics.jsonl")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json by section; empty before anything was measured."""
+        path = self.path / "metrics.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except json.JSONDecodeError as error:
+            raise DataError(f"the file is not JSON: {error}", where=path, fix="Delete it and evaluate again.") from None
+        return content
+
+    def update_metrics(self, section: str, values: dict[str, Any]) -> None:
+        """Replace one section of metrics.json, atomically."""
+        content = {**self.metrics, section: values}
+        write_atomically(self.path / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())
+
+
+class Run(RunFolder):
+    """Access to the run of a method."""
 
     @property
     def config(self) -> RunConfig[Any]:
@@ -53,27 +76,8 @@ class Run:
         method.load_state_dict(state["method"])
         return method.eval()
 
-    def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
-        return read_lines(self.path / "metrics.jsonl")
 
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json by section; empty before anything was measured."""
-        path = self.path / "metrics.json"
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except json.JSONDecodeError as error:
-            raise DataError(f"the file is not JSON: {error}", where=path, fix="Delete it and evaluate again.") from None
-        return content
-
-    def update_metrics(self, section: str, values: dict[str, Any]) -> None:
-        """Replace one section of metrics.json, atomically."""
-        content = {**self.metrics, section: values}
-        write_atomically(self.path / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())
-
-
-def prepare(run: Run, config: RunConfig[Any], resume: bool, allow_changes: bool) -> None:
+def prepare(run: RunFolder, config: RunConfig[Any], resume: bool, allow_changes: bool) -> None:
     """Make a new run folder, or check that an old one goes on with the same configuration; write config.yaml.
 
     Raises ConfigError where a new run would land in a folder with files, ResumeError where there is nothing to resume
