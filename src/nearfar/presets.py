@@ -250,7 +250,13 @@ PRESETS: dict[str, Preset] = {
     "smcl": Preset(
         "smcl",
         "SMCL's encoder: mirrored views near, opposite and all other views far",
-        {**_MIRRORS, "train.batch_size": 48, "train.lr": 2e-3, "train.weight_decay": 1e-4},
+        {
+            **_MIRRORS,
+            "views.flip_horizontal": 0.5,
+            "train.batch_size": 48,
+            "train.lr": 2e-3,
+            "train.weight_decay": 1e-4,
+        },
     ),
     "smcl_reference": Preset(
         "smcl",
@@ -261,6 +267,8 @@ PRESETS: dict[str, Preset] = {
             "encoder.size": 64,
             "encoder.options": {"activation": "identity", "squeeze": False, "pool": 4},
             "method.loss": "published",
+            "method.temperature": 0.05,
+            "method.recolour": 0.0,
             "method.mask_symmetric": False,
             "train.batch_size": 100,
             "train.epochs": 200,

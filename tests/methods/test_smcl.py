@@ -20,12 +20,13 @@ from nearfar.methods.base import Batch
 from nearfar.methods.smcl import SMCL, fingerprints
 from nearfar.train import fit
 
+STILL = ViewsConfig(recipe="study", count=3, strength=0.0, flip_horizontal=0.0)
 SMALL = EncoderConfig("cnn_ffc", {"pool": 1}, size=16)
 
 
 def make(encoder: EncoderConfig = SMALL, views: ViewsConfig | None = None, **options: Any) -> SMCL:
     torch.manual_seed(0)
-    method = nearfar.create("smcl", encoder=encoder, views=views, **options)
+    method = nearfar.create("smcl", encoder=encoder, views=views or STILL, **{"recolour": 0.0} | options)
     assert isinstance(method, SMCL)
     return method
 
@@ -60,13 +61,29 @@ def test_a_triple_is_flipped_as_a_whole_and_its_values_change_picture_by_picture
     torch.testing.assert_close(again["views"], changed[4:9])
 
 
+def test_the_three_views_of_an_object_get_the_same_other_colours() -> None:
+    batch = triples(16)
+    batch |= {"mirror": batch["image"].flip(-1), "opposite": batch["image"]}
+    batch["image"][:, :, 0, 0], batch["image"][:, :, 0, 1] = 0.0, 1.0
+    batch["mirror"] = batch["image"].flip(-1)
+    image, opposite, mirror = make(recolour=1.0).views(batch)["views"].unbind(1)
+    torch.testing.assert_close(mirror, image.flip(-1))
+    torch.testing.assert_close(opposite, image)
+    assert bool((image[:, :, 0, 0] == 0).all()) and bool((image[:, :, 0, 1] == 1).all())
+    ordered = [x.flatten(2).mean(2).argsort(1) for x in (batch["image"], image)]
+    assert 0 < int((ordered[0] == ordered[1]).all(1).sum()) < 16  # some change places, of one object as of no other
+    assert len(image[:, 0, 5, 5].unique()) == 16
+    again = make(recolour=1.0).views({name: value[3:5] for name, value in batch.items()})["views"]
+    torch.testing.assert_close(again[:, 0], image[3:5])
+
+
 def test_the_loss_is_that_of_the_formula_with_masks() -> None:
     method, batch = make().eval(), triples()
     batch["opposite"][1] = batch["mirror"][0]
     viewed = method.views(batch)
     a, o, m = method.project(viewed)["z"].unbind(1)
     out = method.criterion(method.project(viewed), viewed)
-    known = {"valid": batch["negative"], "ids": viewed["pictures"], "temperature": 0.05}
+    known = {"valid": batch["negative"], "ids": viewed["pictures"], "temperature": 0.1}
     torch.testing.assert_close(out.loss, mirror_nce(a, m, o, **known))
     assert viewed["pictures"][1, 2] == viewed["pictures"][0, 1]
     assert 0 <= float(out.parts["triplet"]) <= 1
@@ -91,7 +108,7 @@ def test_the_published_loss_is_offered_under_its_name() -> None:
     viewed = method.views(batch)
     made = method.project(viewed)
     a, o, m = made["map"].unbind(1)
-    torch.testing.assert_close(method.criterion(made, viewed).loss, published_mirror_loss(a, m, o))
+    torch.testing.assert_close(method.criterion(made, viewed).loss, published_mirror_loss(a, m, o, temperature=0.1))
     assert method.chance(48) == math.log(256)
     assert make().chance(48) == math.log(96) and make(in_batch=False).chance(48) == math.log(2)
 

@@ -18,7 +18,7 @@ from nearfar.losses import mirror_nce, published_mirror_loss, spectral_contrast
 from nearfar.methods.base import Batch, Method, Output, Projections, check_views
 from nearfar.views import build_views
 from nearfar.views.pairs import mirrored
-from nearfar.views.random import chance, derive
+from nearfar.views.random import chance, derive, uniform
 from nearfar.views.recipe import sample_seeds
 
 PICTURES = ("image", "opposite", "mirror")
@@ -30,13 +30,17 @@ RECIPES = ("study", "none")
 class SmclConfig(MethodConfig):
     """Options of SMCL."""
 
-    temperature: float = 0.05
+    temperature: float = 0.1
+    """published: 0.05"""
     projection: tuple[int, ...] = ()
     loss: Literal["mirror", "published"] = "mirror"
     """mirror: InfoNCE of the features. published: what the published code computes of the last map under that name;
     it pushes most of the mirrored view away as well and learns nothing (see docs), for comparison alone"""
     in_batch: bool = True
     """all other mirrored and opposite views of the batch are negatives too; otherwise the own opposite view alone"""
+    recolour: float = 1.0
+    """the three views of an object get other colours, the same ones: channels of an image change places at random, and
+    each is raised to a power of up to 2 to this; 0: neither. White and black stay what they are"""
     mask_symmetric: bool = True
     """opposite views that look like the view itself (`negative` of the sample is false) are no negatives"""
     spectral: float = 0.0
@@ -145,9 +149,24 @@ class SMCL(Method):
             across = chance(derive(seeds, "flip_x"), self.views_config.flip_horizontal)
             down = chance(derive(seeds, "flip_y"), self.views_config.flip_vertical)
             rows = mirrored(rows, *(flag.repeat_interleave(len(PICTURES)) for flag in (across, down)))
+            rows = self._recoloured(rows, seeds)
         own = torch.stack([derive(seeds, "picture", k) for k in range(len(PICTURES))], 1).flatten()
         made = cast(Tensor, self._make_views({"image": rows, "seed": own})["views"])
         return made[:, 0].reshape(*images.shape[:2], *made.shape[2:])
+
+    def _recoloured(self, rows: Tensor, seeds: Tensor) -> Tensor:
+        """[B * 3, C, H, W], the three rows of a seed with the same colours."""
+        strength = self.config.recolour
+        if not strength:
+            return rows
+        parts = []
+        for name, places in self.encoder.channels.modalities.items():
+            part, own = rows[:, places[0] : places[-1] + 1], derive(seeds, "colours", name)
+            order = uniform(derive(own, "order"), (len(places),)).argsort(1)
+            power = 2 ** uniform(derive(own, "power"), (len(places),), -strength, strength)
+            order, power = (x.repeat_interleave(len(PICTURES), 0)[:, :, None, None] for x in (order, power))
+            parts.append(part.gather(1, order.expand_as(part)).clamp(min=0) ** power.to(part.dtype))
+        return torch.cat(parts, 1)
 
 
 def fingerprints(images: Tensor) -> Tensor:
