@@ -68,10 +68,11 @@ def test_shares_are_kept() -> None:
         assert torch.equal(rows, rows[:1].expand_as(rows))
 
 
-def test_every_graph_keeps_a_node() -> None:
+def test_every_graph_keeps_a_node_and_a_column() -> None:
+    whole = graphs(30, size=2)
     for seed in range(20):
-        kept = drop_nodes(graphs(30, size=2), 0.9, seed)
-        assert sorted(set(kept.batch.tolist())) == list(range(15))
+        assert sorted(set(drop_nodes(whole, 0.9, seed).batch.tolist())) == list(range(15))
+        assert mask_features(whole, 0.9, seed).x.any(dim=1).all()
 
 
 def test_a_part_has_the_views_of_the_whole() -> None:

@@ -6,6 +6,7 @@ docs/guides/graphs.md.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class GraphOptions:
     node_weight: float = 0.0
     """of the contrast of nodes, beside 1 of that of graphs"""
     lr: float = 2e-3
-    """of Adam"""
+    """of Adam, falling to 0 along half a cosine"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,8 @@ class GraphFeatures:
     features: Tensor
     """float32 [N, D], row i of point i"""
     history: list[dict[str, float]]
-    """step, seconds (CPU), loss and retrieval, every 20 steps and at the end; the first line is before training and
-    has no loss"""
+    """step, seconds (CPU), loss and retrieval (mean of `block_retrieval`), every 20 steps and at the end; the first
+    line is before training and has no loss"""
     encoder: GraphEncoder
     """in evaluation mode"""
     head: nn.Module
@@ -90,7 +91,7 @@ def pretrain(
     options, limits = options or GraphOptions(), _limits(seconds, steps)
     places, paint = _inputs(points, colours)
     order = np.lexsort([column for part in (paint, places) if part is not None for column in part.T[::-1]])
-    graphs = _graphs(places[order], None if paint is None else paint[order], options, device)
+    graphs = point_graphs(places[order], None if paint is None else paint[order], options, device)
     if graphs.count < 2:
         raise DataError(
             "one block has nothing to be told from",
@@ -108,33 +109,54 @@ def pretrain(
     return GraphFeatures(features[np.argsort(order)], history, encoder, head, options)
 
 
+def point_graphs(
+    points: NDArray[Any],
+    colours: NDArray[Any] | None = None,
+    options: GraphOptions | None = None,
+    device: str | torch.device = "cpu",
+) -> Graphs:
+    """The blocks of points [N, 3]: nodes are places in the block, and colours [N, 3] about their middle.
+
+    Raises what `pretrain` raises.
+    """
+    options, (places, paint) = options or GraphOptions(), _inputs(points, colours)
+    made = block_graphs(places, options.size, options.k)
+    x = made.centred if paint is None else np.concatenate([made.centred, paint - 0.5], axis=1)
+    return Graphs(
+        torch.as_tensor(x, dtype=torch.float32, device=device),
+        torch.as_tensor(made.edges, device=device),
+        torch.as_tensor(made.block, device=device),
+        made.count,
+        torch.arange(len(x), device=device),
+    )
+
+
 def embed(found: GraphFeatures, points: NDArray[Any], colours: NDArray[Any] | None = None) -> Tensor:
     """Features float32 [N, D] of any points by the encoder of `found`; colours where it was trained with them.
 
     Does not depend on the order of the points or on where they lie, up to rounding. Raises what `pretrain` raises.
     """
     device = next(found.encoder.parameters()).device
-    return _codes(found.encoder, _graphs(*_inputs(points, colours), found.options, device))[0].cpu()
+    return _codes(found.encoder, point_graphs(points, colours, found.options, device))[0].cpu()
 
 
 def block_retrieval(
     encoder: GraphEncoder, graphs: Graphs, head: nn.Module | None = None, share: float = 0.1, seed: int = 0
-) -> float:
-    """Share of blocks whose code in one view is nearest, by cosine, to its own code in another, of 256 blocks at most.
+) -> dict[str, float]:
+    """Share of blocks that are found again among 256 blocks at most: their code in a view is nearest, by cosine, to
+    their own code as they are.
 
-    Codes are projected by `head` where given. First views lack nodes, then features, then edges; second views are as in
-    training; the mean of the three. The encoder is put into evaluation mode.
+    By view: `drop_nodes`, `mask_features`, `remove_edges`. Codes are projected by `head` where given. The encoder is
+    put into evaluation mode.
     """
     picked = torch.linspace(0, graphs.count - 1, min(graphs.count, RETRIEVED), device=graphs.x.device).long()
     some = graphs.chosen(picked)
+    codes = [_codes(encoder, view)[1] for view in (some, *(change(some, share, seed) for change in AUGMENTATIONS))]
+    projected = codes if head is None else [head(code) for code in codes]
+    whole, *views = (nn.functional.normalize(code, dim=1) for code in projected)
     own = torch.arange(some.count, device=graphs.x.device)
-    found = []
-    for number, change in enumerate(AUGMENTATIONS):
-        views = change(some, share, 2 * seed), augment(some, share, 2 * (seed + number) + 1)
-        codes = (_codes(encoder, view)[1] for view in views)
-        first, second = (nn.functional.normalize(code if head is None else head(code), dim=1) for code in codes)
-        found.append(((first @ second.T).argmax(dim=1) == own).double().mean())
-    return float(torch.stack(found).mean())
+    found = [float(((view @ whole.T).argmax(dim=1) == own).double().mean()) for view in views]
+    return {change.__name__: share for change, share in zip(AUGMENTATIONS, found, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +173,8 @@ def _train(task: _Task, limits: tuple[float, float]) -> list[dict[str, float]]:
     began, step = time.process_time(), 0
     history = [_line(task, 0, began, {})]
     while step < limits[1] and time.process_time() - began < limits[0]:
+        done = max(step / limits[1], (time.process_time() - began) / limits[0])
+        optimizer.param_groups[0]["lr"] = task.options.lr * (1 + math.cos(math.pi * done)) / 2
         step += 1
         loss = _loss(task)
         optimizer.zero_grad()
@@ -187,7 +211,8 @@ def _common(first: Tensor, second: Tensor, draws: torch.Generator) -> tuple[Tens
 
 @torch.no_grad()
 def _line(task: _Task, step: int, began: float, measured: dict[str, float]) -> dict[str, float]:
-    retrieval = block_retrieval(task.encoder, task.graphs, task.head, task.options.share)
+    found = block_retrieval(task.encoder, task.graphs, task.head, task.options.share)
+    retrieval = sum(found.values()) / len(found)
     return {"step": step, "seconds": time.process_time() - began, **measured, "retrieval": retrieval}
 
 
@@ -196,21 +221,6 @@ def _codes(encoder: GraphEncoder, graphs: Graphs) -> tuple[Tensor, Tensor]:
     encoder.eval()
     nodes, codes = encoder(graphs.x, graphs.edges, graphs.batch, graphs.count)
     return nodes, codes
-
-
-def _graphs(
-    points: NDArray[Any], colours: NDArray[np.float64] | None, options: GraphOptions, device: str | torch.device
-) -> Graphs:
-    """Nodes: place in the block, and colour about its middle."""
-    made = block_graphs(points, options.size, options.k)
-    x = made.centred if colours is None else np.concatenate([made.centred, colours - 0.5], axis=1)
-    return Graphs(
-        torch.as_tensor(x, dtype=torch.float32, device=device),
-        torch.as_tensor(made.edges, device=device),
-        torch.as_tensor(made.block, device=device),
-        made.count,
-        torch.arange(len(x), device=device),
-    )
 
 
 def _inputs(points: NDArray[Any], colours: NDArray[Any] | None) -> tuple[NDArray[Any], NDArray[np.float64] | None]:

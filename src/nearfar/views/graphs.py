@@ -53,9 +53,10 @@ def drop_nodes(graphs: Graphs, share: float, seed: int) -> Graphs:
 
 
 def mask_features(graphs: Graphs, share: float, seed: int) -> Graphs:
-    """Each column of each graph's features becomes 0 with probability `share`."""
-    numbers = torch.arange(graphs.count, device=graphs.x.device)
-    keep = uniform(_keys(numbers, seed, "column", share), graphs.x.shape[1:]) >= share
+    """Each column of each graph's features becomes 0 with probability `share`; every graph keeps one at least."""
+    rows = torch.arange(graphs.count, device=graphs.x.device)
+    numbers = uniform(_keys(rows, seed, "column", share), graphs.x.shape[1:])
+    keep = (numbers >= share) | (numbers == numbers.amax(dim=1, keepdim=True))
     return replace(graphs, x=graphs.x * keep[graphs.batch])
 
 
