@@ -62,7 +62,7 @@ def mirrors_task(run: Run, config: EvalConfig, dataset: SampleDataset | None = N
         raise DataError("there are no test samples")
     views, encoder = collect(splits["test"]), run_encoder(run)
     check_channels(encoder, views.channels)
-    z = torch.cat([encode(encoder, part) for part in views.images.split(BATCH)]).numpy()
+    z = torch.cat([encode(encoder, part) for part in torch.split(views.images, BATCH)]).numpy()
     options: dict[str, Any] = {"resamples": config.bootstrap, "confidence": config.confidence, "seed": config.seed}
     section = measures(z, views.objects, views.triples, views.negative, **options)
     section["baselines"] = pixel_baselines(views, **options)
