@@ -262,6 +262,37 @@ def large_batch(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def graph_contrast(results: dict[str, Any]) -> list[str]:
+    """Blocks that are found again, and what order and place change of a graph's code."""
+    setting = results["setting"]
+    kinds = {"drop_nodes": "points missing", "mask_features": "coordinates missing", "remove_edges": "edges missing"}
+    lines = [
+        f"Blocks found again among {setting['blocks']} by one view, {setting['points']:,} points on the hull of the",
+        f"demo scene, blocks of {setting['size']}, {setting['seconds']:g} CPU-seconds of one thread"
+        " (`python benchmarks/graph_contrast.py`):",
+        "",
+        f"| inputs | seed | loss | {' | '.join(f'{kind}: before, after' for kind in kinds.values())} |",
+        "| --- |" + " --- |" * (2 + len(kinds)),
+    ]
+    for inputs, rows in results["retrieval"].items():
+        for seed, row in enumerate(rows):
+            cells = [f"{row['untrained'][kind]:.2f}, {row['trained'][kind]:.2f}" for kind in kinds]
+            lines.append(f"| {inputs} | {seed} | {row['loss']:.2f} | {' | '.join(cells)} |")
+    changed, near = results["changes"], results["nearest_neighbour"]
+    lines += [
+        "",
+        "Relative change of the graphs' codes, untrained networks with equal weights, mean of three:",
+        "",
+        "| graphs | another order | another order within chunks | cloud moved by 1 | distance of nearest neighbours |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in changed.items():
+        values = [row[what] for what in ("order", "order within chunks", "moved by 1")]
+        cells = ["rounding" if value < 1e-6 else f"{value:.1%}" for value in values]
+        lines.append(f"| {name} | {' | '.join(cells)} | {near[name]:.1f} x that in the cloud |")
+    return lines
+
+
 def windowed(results: dict[str, Any]) -> list[str]:
     """A whole Sentinel-2 tile by windows."""
     setting, same, made = results["setting"], results["identity"], results["network"]
@@ -363,6 +394,7 @@ TABLES: dict[str, Callable[[Any], list[str]]] = {
     "texture": texture,
     "boxes": boxes,
     "windowed": windowed,
+    "graph_contrast": graph_contrast,
 }
 
 
