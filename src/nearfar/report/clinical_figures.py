@@ -146,7 +146,8 @@ def _boxes(axis: Axes, example: Mapping[str, Any], shape: tuple[int, ...]) -> No
     change = np.asarray(example["change"], float)
     largest = np.abs(change).max(initial=0.0) or 1.0
     strongest = int(np.abs(change).argmax()) if len(change) else -1
-    for k, ((x, y, w, h), name) in enumerate(zip(example["boxes"], example["names"], strict=True)):
+    for k in np.argsort(np.abs(change), kind="stable"):  # the strongest is drawn over the others
+        (x, y, w, h), name = example["boxes"][k], example["names"][k]
         tint = FOR if change[k] > 0 else AGAINST
         thick = 0.6 + 2.0 * abs(change[k]) / largest
         axis.add_patch(Rectangle((x * width, y * height), w * width, h * height, fill=False, ec=tint, lw=thick))
