@@ -99,6 +99,8 @@ class SceneEval:
     """views kept for the report"""
     frames: int = 24
     """pictures of the turntable; 0: none"""
+    frame_size: int = 0
+    """their shorter side in pixels; 0: that of the views"""
     turn: Literal["auto", "orbit", "sway"] = "auto"
     """orbit: around what the cameras see; sway: among the cameras; auto: orbit where cameras stand all around"""
 
@@ -213,13 +215,20 @@ _COUNTS = ("steps", "max_nonfinite", "log_every", "keep", "devices", "nodes")
 _AMOUNTS = (
     "data.hold_out", "data.limit", "train.max_seconds", "train.graph_seconds", "train.perceptual", "train.clip",
     "train.evaluations", "train.evaluation_views", "train.checkpoint_every", "train.seed", "train.threads",
-    "eval.views", "eval.objects", "eval.pictures", "eval.frames",
+    "eval.views", "eval.objects", "eval.pictures", "eval.frames", "eval.frame_size",
 )  # fmt: skip
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.scale": (lambda v: 0 < v <= 1, "more than 0, at most 1"),
     **{f"train.{name}": _AT_LEAST_1 for name in _COUNTS},
     **dict.fromkeys(_AMOUNTS, _AT_LEAST_0),
 }
+
+
+FOREIGN = {
+    "scene": ("data.limit", "eval.sources"),
+    "objects": ("data.scale", "data.initial", "data.initial_path", "train.graph_seconds", "train.perceptual"),
+}
+"""what only the other task reads, refused instead of ignored"""
 
 
 def _check(config: SceneConfig, origins: Mapping[str, str]) -> None:
@@ -254,12 +263,14 @@ def _check_together(config: SceneConfig) -> None:
                 found=f"pixel_dim {points.pixel_dim}, encoder {data.encoder}",
                 fix="Give both, pixel_dim as the encoder has channels, or none.",
             )
-        if (data.initial in ("ply", "colmap")) < (data.initial_path is not None):
+        if data.initial_path is not None and data.initial not in ("ply", "colmap"):
             raise ConfigError("only ply and colmap take a path", where="data.initial_path", found=data.initial)
-        return
-    for name in ("graph_seconds", "perceptual"):
-        if getattr(train, name):
-            raise ConfigError("this is for task scene", where=f"train.{name}", found=getattr(train, name))
+    defaults = SceneConfig(config.preset)
+    for key in FOREIGN[config.task]:
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value != getattr(getattr(defaults, section), name):
+            raise ConfigError(f"this has no meaning for task {config.task}", where=key, found=value)
 
 
 def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

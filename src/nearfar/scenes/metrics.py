@@ -98,6 +98,11 @@ def anchors(scene: Scene, i: int, known: Sequence[int], mean: Pixels, scale: flo
     return {"white": np.ones((size.height, size.width, 3), np.float32), **found}
 
 
+def eight_bit(values: ArrayLike) -> NDArray[np.uint8]:
+    """Values 0..1 as 0..255, rounded."""
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
+
+
 def mean_image(scene: Scene, views: Sequence[int], scale: float = 1.0) -> Pixels:
     """The mean of views, of the size of the first one. Raises DataError where there are none."""
     if not len(views):
