@@ -380,7 +380,29 @@ def saco(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def mir180(results: dict[str, Any]) -> list[str]:
+    """Mirrored views of unseen objects, by what the encoder learned from."""
+    runs, setting = results["runs"], results["settings"]
+    lines = [
+        f"{setting['seconds']:g} CPU-seconds of training an arm, one thread (`python benchmarks/mir180.py`); the 95 %",
+        "intervals draw the 12 objects:",
+        "",
+        "| | seed | steps | nearer than the opposite view | first of 287 | cosine of mirrored, of opposite views |",
+        "| --- |" + " --- |" * 5,
+    ]
+    names = {"smcl": "`smcl`", "pixels": "pixels, no learning", "flipped pixels": "flipped pixels, no learning"}
+    for seed, arms in sorted(runs.items(), key=lambda item: int(item[0])):
+        order = ["smcl", *(name for name in arms if name != "smcl")] if seed == "0" else ["smcl"]
+        for name in order:
+            row = arms[name]
+            cells = [seed, str(row.get("steps", "–")), _interval(row["triplet"]), _interval(row["top1"])]
+            cells.append(f"{row['cosine_mirror']:.2f}, {row['cosine_opposite']:.2f}")
+            lines.append(f"| {names.get(name, name)} | {' | '.join(cells)} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[Any], list[str]]] = {
+    "mir180": mir180,
     "csip": csip,
     "saco": saco,
     "core": core,
