@@ -22,7 +22,7 @@ from nearfar.scenes.scene import Scene
 from nearfar.scenes.scene_learner import SceneLearner
 from nearfar.spatial.cameras import Camera, focus_point, orbit, spiral, sway
 
-GAP = 90.0
+GAP = 120.0
 """degrees of azimuth without a camera from which on cameras do not stand all around"""
 UPRIGHT = 0.9
 """cosine from which on the cameras' mean up is taken for the world's z"""
