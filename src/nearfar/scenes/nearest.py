@@ -32,8 +32,9 @@ def nearest_points(
     """Indices int64 [R, k] of the k points [P, 3] with the smallest distance to each ray's line, nearest first.
 
     Origins and directions are [R, 3], directions of any length. Distances of at most `chunk_bytes` (one ray at least)
-    exist at a time. `ahead` passes over points behind a ray's origin as long as there are k before it. Raises
-    ShapeError for other shapes, ConfigError for k < 1 or more than there are points.
+    exist at a time. Exact but for ties within rounding (in single precision 1e-6 of the cloud's squared size).
+    `ahead` passes over points behind a ray's origin as long as there are k before it. Raises ShapeError for other
+    shapes, ConfigError for k < 1 or more than there are points.
     """
     _check(origins, directions, points, k)
     kind = points.dtype if points.dtype == torch.float64 else torch.float32
