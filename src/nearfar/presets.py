@@ -399,9 +399,9 @@ DEMOS: dict[str, Demo] = {
     "spatialclip": Demo(
         title="Is this a standard picture?",
         lead="A generated study of fetal ultrasound in four views: a frame is standard if picture, layout and caption "
-        "all are, and each of the three tells a third of it. SpatialCLIP learnt in three stages from pictures, captions "
-        "and boxes, the shared encoder from the pictures alone. Both are measured on other patients of the same "
-        "centre, on later ones, and on five other centres.",
+        "all are, and each of the three tells a third of it. SpatialCLIP learnt in three stages from pictures, "
+        "captions and boxes, the shared encoder from the pictures alone. Both are measured on other patients of the "
+        "same centre, on later ones, and on five other centres.",
         world="nearfar.data.synthetic.ultrasound",
         samples=400,
         unit="patients",
