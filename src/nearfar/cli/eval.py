@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +12,9 @@ from nearfar.cli.common import note, parse, result
 from nearfar.config import EvalConfig
 from nearfar.errors import ConfigError, DataError
 from nearfar.report.summary import summary_text
+
+if TYPE_CHECKING:
+    from nearfar.scenes.run import SceneRun
 
 Mode = Literal["linear", "histogram", "finetune"]
 SETTINGS = (
@@ -68,12 +71,14 @@ def main(argv: list[str]) -> int:
     from nearfar.data import open_dataset
     from nearfar.evaluate import evaluate
     from nearfar.report import build
-    from nearfar.train import Run
+    from nearfar.scenes.run import SceneRun, open_run
 
     for path in args.cohorts or ():
         if not path.is_file():
             raise DataError("there is no such cohort", where=path, fix="Check --cohorts.")
-    run = Run(args.run)
+    run = open_run(args.run)
+    if isinstance(run, SceneRun):
+        return _measure_scene(run, args)
     config, rooted = settings(args, run.config.eval)
     elsewhere = replace(run.config.data, root=args.root, train=None, val=None, test=None)
     other = open_dataset(elsewhere) if args.root and not rooted else None
@@ -82,6 +87,17 @@ def main(argv: list[str]) -> int:
     page = build([run], run.path / "report.html")
     result(metrics, args.json, f"{summary_text({run.path.name: metrics})}\nreport  {page}")
     return 0
+
+
+def _measure_scene(run: SceneRun, args: Arguments) -> int:
+    """Held-out views beside their anchors. Raises ConfigError for options that only other runs have."""
+    given = [name for name in ("tasks", "root", *SETTINGS) if getattr(args, name)]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise ConfigError("a run of a scene or of objects has no such option", where=flag, fix="Leave it out.")
+    from nearfar.cli.train_scene import finish
+
+    return finish(run, args.json)
 
 
 def settings(args: Arguments, config: EvalConfig) -> tuple[EvalConfig, bool]:

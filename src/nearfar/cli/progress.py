@@ -47,13 +47,24 @@ class Bars:
     def __call__(self, event: Mapping[str, Any]) -> None:
         run = str(event.get("run", "training"))
         total = int(event.get("total_steps", 0))
-        loss = event.get("loss")
-        stage = f"{event['stage']}  " if "stage" in event else ""
-        state = f"{stage}epoch {event['epoch'] + 1}  loss {float('nan') if loss is None else loss:.3f}"
+        state = _state(event)
         if self.live:
             if run not in self.tasks:
                 self.tasks[run] = self.progress.add_task(run, total=total, state="")
             self.progress.update(self.tasks[run], completed=event["step"] + 1, total=total, state=state)
-        elif event.get("kind") == "epoch":
+        elif event.get("kind") in ("epoch", "evaluation"):
             share = f"{100 * (event['step'] + 1) / max(total, 1):3.0f}%"
             print(f"{run:<10} {share}  {state}", file=sys.stderr, flush=True)
+
+
+def _state(event: Mapping[str, Any]) -> str:
+    """What stands beside a bar: stage, epoch and loss of a method; PSNR of a scene, and how many points it has."""
+    if "epoch" in event:
+        loss = event.get("loss")
+        stage = f"{event['stage']}  " if "stage" in event else ""
+        return f"{stage}epoch {event['epoch'] + 1}  loss {float('nan') if loss is None else loss:.3f}"
+    groups = [key.split("/")[0] for key in event if key.endswith("/psnr") and not key.startswith("anchor/")]
+    views = [f"{g.replace('_', ' ')} {event[f'{g}/psnr']:.2f} dB" for g in groups]
+    rays = [f"rays {event['psnr']:.2f} dB"] if event.get("psnr") is not None else []
+    points = [f"{event['points']} points"] if "points" in event else []
+    return "  ".join([*views, *rays, *points])

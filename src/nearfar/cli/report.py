@@ -30,9 +30,9 @@ def main(argv: list[str]) -> int:
     if args.output is None and len(args.runs) > 1:
         raise ConfigError("several runs need an output file", fix="Name it: -o comparison.html.")
     from nearfar.report import build
-    from nearfar.train import Run
+    from nearfar.scenes.run import open_run
 
     # A run's own report is a view of its JSON files, so writing it anew loses nothing.
     out = fresh_file(args.output, args.force) if args.output else args.runs[0] / "report.html"
-    print(build([Run(path) for path in args.runs], out))
+    print(build([open_run(path) for path in args.runs], out))
     return 0

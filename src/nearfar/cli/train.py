@@ -24,9 +24,12 @@ USAGE = """usage: nearfar train PRESET --data.root FOLDER [--out DIR] [--config 
   --resume RUN     go on from the newest whole checkpoint of a run
   --allow-changes  accept a configuration that differs from the run's
   --no-eval        train only: no evaluation, no report
+  --max-seconds S  scenes and objects: end after S seconds of training
   --json           print the result as JSON
 
-`nearfar train PRESET --help` shows every setting of a preset with its default."""
+`nearfar train PRESET --help` shows every setting of a preset with its default. `nearfar train smcl` has three tasks:
+--task encoder (mirrored views of objects; the default), scene (one scene as points), objects (many objects by a
+conditional field); the last two take --preset, and `nearfar train smcl --task scene --help` names them."""
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +38,10 @@ def main(argv: list[str]) -> int:
         presets = "\n".join(f"  {name:<16} {preset.summary}" for name, preset in PRESETS.items())
         print(f"{USAGE}\n\npresets:\n{presets}")
         return 0
+    from nearfar.cli import train_scene
+
+    if train_scene.concerns(own, rest):
+        return train_scene.run(own, rest)
     config, folder = _configure(own, rest)
     from nearfar.train import fit
 
@@ -60,6 +67,9 @@ def _own_flags(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument("--task")
+    parser.add_argument("--preset")
+    parser.add_argument("--max-seconds", type=float)
     for flag in ("--allow-changes", "--no-eval", "--json"):
         parser.add_argument(flag, action="store_true")
     return parser.parse_known_args(argv)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import clinical, land, mirrors, pairs, sections
-from nearfar.report.page import render
+from nearfar.report import clinical, land, mirrors, pairs, scenes, sections
+from nearfar.report.page import Section, render
+from nearfar.scenes.run import SceneRun
 
 if TYPE_CHECKING:
     from nearfar.train import Run
@@ -16,15 +17,32 @@ if TYPE_CHECKING:
 LEAD = "Trained and measured by nearfar. Brackets hold 95 % bootstrap intervals unless a table says otherwise."
 
 
-def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = LEAD) -> Path:
+def build(runs: Sequence[Run | SceneRun], out: Path, title: str | None = None, lead: str = LEAD) -> Path:
     """Write the page to `out`, its figures to each run's `figures/`, and its numbers to a JSON file beside it.
 
     Parts whose data a run does not have are left out. Returns `out`.
     """
-    named = dict(zip(_names(runs), runs, strict=True))
+    every = dict(zip(_names(runs), runs, strict=True))
     shared = out.parent / "figures"
+    rendered = {name: run for name, run in every.items() if isinstance(run, SceneRun)}
+    named = {name: run for name, run in every.items() if not isinstance(run, SceneRun)}
     parts = [
-        sections.summary(named),
+        sections.summary(every),
+        *(_of_scenes(rendered, shared) if rendered else []),
+        *(_of_methods(named, shared) if named else []),
+    ]
+    numbers = _write_numbers(every, out)
+    details = {f"configuration of {name}": (run.path / "config.yaml").read_text() for name, run in every.items()}
+    heading = title or f"nearfar: {', '.join(every)}"
+    return render(out, heading, lead, parts, details, numbers.name)
+
+
+def _of_scenes(named: Mapping[str, SceneRun], shared: Path) -> list[Section]:
+    return [scenes.turntables(named), scenes.training(named, shared), scenes.views(named), scenes.points(named)]
+
+
+def _of_methods(named: Mapping[str, Run], shared: Path) -> list[Section]:
+    return [
         sections.samples(named),
         land.bands(named),
         pairs.banners(named),
@@ -52,19 +70,16 @@ def build(runs: Sequence[Run], out: Path, title: str | None = None, lead: str = 
         sections.anomaly(named),
         sections.skipped(named),
     ]
-    numbers = _write_numbers(named, out)
-    details = {f"configuration of {name}": (run.path / "config.yaml").read_text() for name, run in named.items()}
-    heading = title or f"nearfar: {', '.join(named)}"
-    return render(out, heading, lead, parts, details, numbers.name)
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """Presets as names where they tell the runs apart, folder names otherwise."""
-    presets = [run.config.preset for run in runs]
-    return presets if len(set(presets)) == len(presets) else [run.path.name for run in runs]
+def _names(runs: Sequence[Run | SceneRun]) -> list[str]:
+    """Presets (of scenes, folders) as names where they tell the runs apart, folder names otherwise, or paths."""
+    presets = [run.path.name if isinstance(run, SceneRun) else run.config.preset for run in runs]
+    choices = [presets, [run.path.name for run in runs], [str(run.path) for run in runs]]
+    return next(names for names in choices if len(set(names)) == len(names) or names is choices[-1])
 
 
-def _write_numbers(named: Mapping[str, Run], out: Path) -> Path:
+def _write_numbers(named: Mapping[str, Run | SceneRun], out: Path) -> Path:
     """A run's own report reads metrics.json; a page of several runs gets all of them in one file beside it."""
     if len(named) == 1 and out.parent == next(iter(named.values())).path:
         return out.parent / "metrics.json"

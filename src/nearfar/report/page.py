@@ -23,7 +23,7 @@ class Table:
 
 @dataclass
 class Picture:
-    """A PNG file, the text for those who cannot see it, and its caption."""
+    """A PNG, WebP or GIF file, the text for those who cannot see it, and its caption."""
 
     path: Path
     alt: str
@@ -34,7 +34,7 @@ class Picture:
     @property
     def source(self) -> str:
         """The file as a data URI, so that the page is one file."""
-        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+        return f"data:image/{self.path.suffix[1:]};base64," + base64.b64encode(self.path.read_bytes()).decode()
 
 
 @dataclass
@@ -45,6 +45,8 @@ class Section:
     texts: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
+    snippets: list[str] = field(default_factory=list)
+    """HTML of our own templates, as it is"""
 
     @property
     def anchor(self) -> str:
@@ -52,7 +54,7 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def __bool__(self) -> bool:
-        return bool(self.tables or self.figures)
+        return bool(self.tables or self.figures or self.snippets)
 
 
 def render(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -16,12 +16,13 @@ from nearfar.report.summary import lookup, summary_rows
 
 if TYPE_CHECKING:
     from nearfar.train import Run
+    from nearfar.train.run import RunFolder
 
 Runs = Mapping[str, "Run"]
 SHOWN = 6  # images of a sheet: enough to judge, few enough to look at
 
 
-def arrays(run: Run, name: str) -> dict[str, np.ndarray] | None:
+def arrays(run: RunFolder, name: str) -> dict[str, np.ndarray] | None:
     """The arrays of one file of the run, None where it is not there."""
     path = run.arrays / f"{name}.npz"
     if not path.is_file():
@@ -30,7 +31,7 @@ def arrays(run: Run, name: str) -> dict[str, np.ndarray] | None:
         return {key: file[key] for key in file.files}
 
 
-def summary(runs: Runs) -> Section:
+def summary(runs: Mapping[str, RunFolder]) -> Section:
     """The numbers that matter, a column a run, and the paired difference of two runs."""
     rows = summary_rows({name: run.metrics for name, run in runs.items()})
     part = Section("Summary", tables=[Table(rows[0], rows[1:])] if len(rows) > 1 else [])
@@ -50,11 +51,13 @@ def skipped(runs: Runs) -> Section:
     return Section("Not measured", tables=[Table(["task", "run", "why"], rows)] if rows else [])
 
 
-def comparison(runs: Runs) -> dict[str, Any]:
+def comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:
     """Differences of the first run and the second with paired bootstrap intervals, {} where they cannot be paired."""
     from nearfar.evaluate.compare import compare_runs
 
-    first, second = runs.values()
+    if any("views" in run.metrics for run in runs.values()):
+        return {}  # of scenes, which have no classes
+    first, second = cast("tuple[Run, Run]", tuple(runs.values()))
     return compare_runs(first, second)
 
 

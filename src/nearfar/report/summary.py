@@ -7,6 +7,7 @@ from typing import Any
 
 from nearfar.report.page import number
 
+_VIEWS, _SEEN, _UNSEEN = (("views", "groups", name) for name in ("held_out_views", "seen_objects", "unseen_objects"))
 ROWS = (
     ("kNN balanced accuracy", "classify", "knn", "balanced_accuracy"),
     ("kNN accuracy", "classify", "knn", "accuracy"),
@@ -29,6 +30,15 @@ ROWS = (
     ("mirrored view nearer than opposite one", "mirrors", "triplet_accuracy"),
     ("mirrored view found first", "mirrors", "mirror_top1"),
     ("mirrored view found first, by flipped pixels", "mirrors", "baselines", "flipped_pixels", "mirror_top1"),
+    ("held-out views, PSNR in dB", *_VIEWS, "psnr"),
+    ("held-out views, PSNR of the nearest view", *_VIEWS, "anchors", "nearest_view", "psnr"),
+    ("held-out views, PSNR of the mean image", *_VIEWS, "anchors", "mean_image", "psnr"),
+    ("held-out views, SSIM", *_VIEWS, "ssim"),
+    ("new views of seen objects, PSNR in dB", *_SEEN, "psnr"),
+    ("new views of seen objects, PSNR of the nearest view", *_SEEN, "anchors", "nearest_view", "psnr"),
+    ("new views of seen objects, PSNR of the mean image", *_SEEN, "anchors", "mean_image", "psnr"),
+    ("views of unseen objects, PSNR in dB", *_UNSEEN, "psnr"),
+    ("views of unseen objects, PSNR of the mean image", *_UNSEEN, "anchors", "mean_image", "psnr"),
     ("diagnosis, ROC-AUC", "clinical", "cohorts", "test", "auc"),
     ("diagnosis, average precision", "clinical", "cohorts", "test", "average_precision"),
     ("diagnosis, accuracy", "clinical", "cohorts", "test", "accuracy"),

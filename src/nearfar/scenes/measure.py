@@ -17,13 +17,14 @@ from nearfar.scenes.paths import turntable
 from nearfar.scenes.rendering import View
 from nearfar.scenes.run import SceneRun
 from nearfar.scenes.scene import Pixels
+from nearfar.scenes.scene_learner import SceneLearner
 
 MEASURES = ("psnr", "ssim", "lpips")
 Alike = dict[str, float | None]
 Notes = Callable[[str], None]
 
 
-def measure(run: SceneRun, device: str = "cpu", note: Notes | None = None) -> dict[str, Any]:
+def measure(run: SceneRun, device: str | None = None, note: Notes | None = None) -> dict[str, Any]:
     """Measure a run; metrics.json gets the section `views`, arrays/ the pictures. Returns all of metrics.json.
 
     views.groups holds for each group (held_out_views; seen_objects, unseen_objects) `psnr`, `ssim`, `lpips` as
@@ -32,7 +33,12 @@ def measure(run: SceneRun, device: str = "cpu", note: Notes | None = None) -> di
     arrays/views.npz: GROUP/truth, /made, /nearest uint8 [k, H, W, 3], /depth float32, /alpha uint8 [k, H, W], /name;
     arrays/turntable.npz: frames uint8 [n, H, W, 3]; arrays/points.npz: points, colours, influence.
     """
-    learner, lpips = run.learner(device), find_lpips(device=device)
+    with run.threads():
+        return _measure(run, run.learner(device), note)
+
+
+def _measure(run: SceneRun, learner: Learner, note: Notes | None) -> dict[str, Any]:
+    lpips = find_lpips()
     pictures: dict[str, NDArray[Any]] = {}
     groups: dict[str, Any] = {}
     means = MeanImages(learner.scale)
@@ -55,6 +61,8 @@ def measure(run: SceneRun, device: str = "cpu", note: Notes | None = None) -> di
     save_arrays(run.arrays / "views.npz", **pictures)
     if run.config.eval.frames:
         save_arrays(run.arrays / "turntable.npz", frames=turntable(learner, run.config))
+    if isinstance(learner, SceneLearner) and learner.history:
+        run.update_metrics("graph", {**learner.history[-1], "history": learner.history})
     cloud = point_cloud(learner)
     if cloud is not None:
         save_arrays(run.arrays / "points.npz", **cloud)

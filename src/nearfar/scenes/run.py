@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,14 +23,30 @@ class SceneRun(RunFolder):
         """config.yaml. Raises ConfigError where there is none: this is not a run folder."""
         return read_scene_config(self.path)
 
-    def learner(self, device: str | torch.device = "cpu") -> Learner:
-        """What learned, as of the newest whole checkpoint; it renders. Raises ResumeError where there is none."""
+    def learner(self, device: str | torch.device | None = None) -> Learner:
+        """What learned, as of the newest whole checkpoint; it renders. Raises ResumeError where there is none.
+
+        `device`: default a GPU where there is one and the configuration does not forbid it.
+        """
+        if device is None:
+            gpu = torch.cuda.is_available() and self.config.train.accelerator != "cpu"
+            device = "cuda" if gpu else "cpu"
         state = checkpoint.newest(self.checkpoints)
         if state is None:
             raise ResumeError("there is no checkpoint", where=self.checkpoints, fix="Train the run first.")
         learner = build_learner(self.config, self.path, torch.device(device), fresh=False)
         learner.load(state)
         return learner
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Inside, torch uses as many CPU threads as the run was trained with."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.config.train.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def build_learner(config: SceneConfig, run: Path, device: torch.device, *, fresh: bool) -> Learner:
