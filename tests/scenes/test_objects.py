@@ -133,7 +133,7 @@ def test_training_lowers_the_loss_and_returns_what_it_says(scenes: Sequence[Scen
         set_rates(optimiser, options, step, step / 120)
         said = object_step(field, pool.draw(drawn, step), optimiser, drawn)
         assert said["loss"] == said["mse"]
-    assert error() < 0.35 * start
+    assert error() < 0.5 * start
     assert error() < float((1 - truth).square().mean())  # better than a white picture
     assert field.training
 
@@ -151,6 +151,14 @@ def test_published_form_counts_both_errors(scenes: Sequence[Scene]) -> None:
     assert said["loss"] > said["mse"] > 0
     moved = {name.split(".")[0] for name, value in field.named_parameters() if not torch.equal(value, before[name])}
     assert moved >= {"coarse", "fine"}
+
+
+def test_gradients_are_clipped_before_they_count(scenes: Sequence[Scene]) -> None:
+    options = replace(SMALL, clip=1e-3)
+    field, pool = ConditionalField(options), ObjectPool(scenes, options)
+    object_step(field, pool.draw(generator()), build_optimiser(field))
+    length = torch.stack([p.grad.norm() for p in field.parameters() if p.grad is not None]).norm()
+    assert float(length) == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_rates_warm_up_and_fall() -> None:

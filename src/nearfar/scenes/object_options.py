@@ -86,6 +86,8 @@ class ObjectOptions:
     floor: float = 0.05
     warmup: int = 100
     """steps of linear warm-up"""
+    clip: float = 0.25
+    """longest gradient of a step, 0: any. A field that has become transparent everywhere hardly learns again"""
     memory_bytes: int = 1 << 28
     """activations that rendering may hold"""
 
@@ -105,9 +107,11 @@ class ObjectOptions:
         self._check_sampling()
 
     def _check_sampling(self) -> None:
-        if min(self.fine, self.fine_depth, self.near, self.focus_steps, self.warmup) < 0:
+        if min(self.fine, self.fine_depth, self.near, self.focus_steps, self.warmup, self.clip) < 0:
             raise ConfigError(
-                "must not be negative", where="objects", expected="fine, fine_depth, near, focus_steps, warmup >= 0"
+                "must not be negative",
+                where="objects",
+                expected="fine, fine_depth, near, focus_steps, warmup, clip >= 0",
             )
         if self.far and not self.near < self.far:
             raise ConfigError("distances must increase", where="objects.far", found=f"{self.near:g} to {self.far:g}")
@@ -161,6 +165,7 @@ PAPER = ObjectOptions(
     rate=1e-4,
     schedule="constant",
     warmup=0,
+    clip=0.0,
     memory_bytes=4 << 30,
 )
 """The published sizes and schedule: 6,221,664 parameters, 2,848,772 in each of the two networks. SMCL's code, from

@@ -155,6 +155,8 @@ def object_step(
         )
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
+    if field.options.clip:
+        torch.nn.utils.clip_grad_norm_(field.parameters(), field.options.clip)
     optimiser.step()
     error = float(mse.detach())
     return {"loss": value, "mse": error, "psnr": -10 * math.log10(max(error, 1e-10))}

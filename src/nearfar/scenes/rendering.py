@@ -15,7 +15,7 @@ from nearfar.scenes.object_options import ObjectOptions
 from nearfar.scenes.volume import Composite, around, composite, importance, strata, stratified
 from nearfar.spatial.cameras import Camera
 
-LAYERS = 6
+LAYERS = 8
 """activations of a network's width that are alive at once without gradients"""
 
 
@@ -121,7 +121,7 @@ def bytes_per_ray(options: ObjectOptions, views: int = 1) -> int:
     # Only what differs by source view is held once a view.
     wide = LAYERS * options.width * views + 2 * 3 * (1 + 2 * options.octaves)
     if options.conditioning == "pixel":
-        wide += 2 * options.latent * views
+        wide += 4 * options.latent * views
     return 4 * samples * wide
 
 
