@@ -33,6 +33,19 @@ def test_demo_writes_a_report_of_both_methods(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_demo_of_scenes_trains_all_three_side_by_side(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    command = [sys.executable, "-m", "nearfar", "demo", "smcl", "--out", str(out), "--samples", "8", "--epochs", "1"]
+    done = subprocess.run([*command, "--seconds", "1"], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((out / "report.json").read_text())
+    assert set(numbers) == {"smcl", "scene", "objects"}
+    assert "anchors" in numbers["scene"]["views"]["groups"]["held_out_views"]
+    page = (out / "report.html").read_text()
+    assert all(f"<h2>{title}</h2>" in page for title in ("Turntable", "Rendered views", "The points", "Mirrored views"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_demo_keeps_its_checkpoints(tmp_path: Path, number: int, status: int) -> None:
     command = [sys.executable, "-m", "nearfar", "demo", "--out", str(tmp_path / "demo"), "--samples", "96"]

@@ -96,7 +96,7 @@ def test_what_a_run_leaves(scene_run: SceneRun) -> None:
     assert [line["step"] for line in history if line["kind"] == "step"] == list(range(8))
     ways = [line for line in history if line["kind"] == "evaluation"]
     assert len(ways) == 3
-    assert all({"held_out_views/psnr", "anchor/held_out_views/white"} <= set(line) for line in ways)
+    assert all({"held_out_views/psnr", "anchor/held_out_views/white/ssim"} <= set(line) for line in ways)
     assert scene_run.metrics["train"]["points"] == 60
     assert not any(path.suffix == ".tmp" for path in scene_run.path.rglob("*"))
 

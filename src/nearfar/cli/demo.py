@@ -29,6 +29,8 @@ class Arguments:
     """images in the world; fewer is faster and less telling"""
     epochs: int | None = None
     """training epochs of every method"""
+    seconds: float | None = None
+    """seconds of training of every scene"""
     encoder: str | None = None
     """another encoder, e.g. nano_vit: slower, and the report shows its attention (last block, rollout, patches)"""
     json: bool = False
@@ -42,14 +44,16 @@ def main(argv: list[str]) -> int:
     demo = DEMOS[args.name]
     out = fresh_folder(args.out or _next_folder(), "--out")
     world = _world(demo, out, args)
-    note(f"training {' and '.join(demo.presets)} side by side")
+    jobs = [_job(demo, preset, world, out, args) for preset in demo.presets]
+    jobs += [_scene_job(task, settings, world, out, args) for task, settings in demo.scenes.items()]
+    note(f"training {' and '.join(job.name for job in jobs)} side by side")
     with Bars() as bars:
-        metrics = run_jobs([_job(demo, preset, world, out, args) for preset in demo.presets], bars)
-    page = _report(demo, out)
+        metrics = run_jobs(jobs, bars)
+    page = _report(demo, jobs, out)
     first = out / demo.presets[0]
     explorer = explore(first, first / "explorer.html")
     text = f"{summary_text(metrics)}\n\nreport    {page}\nexplorer  {explorer}"
-    result({"report": page, "runs": [out / p for p in demo.presets], "metrics": metrics}, args.json, text)
+    result({"report": page, "runs": [job.folder for job in jobs], "metrics": metrics}, args.json, text)
     return 0
 
 
@@ -74,7 +78,7 @@ def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Jo
     overrides.update({key: str(world / folder) for key, folder in demo.paths.items()})
     overrides["train.seed"] = args.seed
     # One process a run: two runs on two cores, each with its own thread, are faster than one after the other.
-    overrides["train.threads"] = max(1, (os.cpu_count() or 1) // len(demo.presets))
+    overrides["train.threads"] = max(1, (os.cpu_count() or 1) // (len(demo.presets) + len(demo.scenes)))
     if args.encoder is not None:
         overrides["encoder.name"] = args.encoder
     if args.epochs is not None:
@@ -82,11 +86,19 @@ def _job(demo: Demo, preset: str, world: Path, out: Path, args: Arguments) -> Jo
     return Job(preset, overrides, out / preset)
 
 
-def _report(demo: Demo, out: Path) -> Path:
+def _scene_job(task: str, settings: dict[str, Any], world: Path, out: Path, args: Arguments) -> Job:
+    overrides = {**settings, "data.root": world / settings["data.root"], "train.seed": args.seed}
+    if args.seconds is not None:
+        overrides["train.max_seconds"] = args.seconds
+        overrides["train.graph_seconds"] = min(args.seconds, settings.get("train.graph_seconds", 0.0))
+    return Job("demo", overrides, out / task, task)
+
+
+def _report(demo: Demo, jobs: list[Job], out: Path) -> Path:
     from nearfar.report import build
-    from nearfar.train import Run
+    from nearfar.scenes.run import open_run
 
     note("writing the report")
-    runs = [Run(out / preset) for preset in demo.presets]
+    runs = [open_run(job.folder) for job in jobs]
     page: Path = build(runs, out / "report.html", title=demo.title, lead=demo.lead)
     return page

@@ -23,15 +23,21 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Job:
-    """Train and evaluate one preset into a folder."""
+    """Train and evaluate one preset into a folder; with a task, a preset of scenes or objects."""
 
     preset: str
     overrides: dict[str, Any]
     folder: Path
+    task: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells jobs apart."""
+        return self.task or self.preset
 
 
 def run_jobs(jobs: Sequence[Job], progress: Progress) -> dict[str, Any]:
-    """Run all jobs side by side; metrics by preset.
+    """Run all jobs side by side; metrics by their names.
 
     Raises the error of the first job that fails, after the others were stopped (their checkpoints stay); a process
     that dies without a word is named with its exit code.
@@ -40,7 +46,7 @@ def run_jobs(jobs: Sequence[Job], progress: Progress) -> dict[str, Any]:
     events: Any = context.Queue()
     # The number of OpenMP threads is read when torch is first imported, in the child.
     os.environ.setdefault("OMP_NUM_THREADS", str(jobs[0].overrides.get("train.threads", 1)))
-    processes = {job.preset: context.Process(target=_work, args=(job, events), name=job.preset) for job in jobs}
+    processes = {job.name: context.Process(target=_work, args=(job, events), name=job.name) for job in jobs}
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         for process in processes.values():
@@ -89,16 +95,16 @@ def _check_alive(processes: Mapping[str, BaseProcess], metrics: Mapping[str, Any
 
 
 def _work(job: Job, events: Any) -> None:
-    warnings.showwarning = notes(job.preset)
+    warnings.showwarning = notes(job.name)
     try:
-        events.put((job.preset, "done", _train_and_evaluate(job, lambda e: events.put((job.preset, "event", dict(e))))))
+        events.put((job.name, "done", _train_and_evaluate(job, lambda e: events.put((job.name, "event", dict(e))))))
     except KeyboardInterrupt:
-        events.put((job.preset, "interrupted", None))
+        events.put((job.name, "interrupted", None))
     except NearfarError as error:
-        events.put((job.preset, "error", error))
+        events.put((job.name, "error", error))
     except Exception as error:
-        text = f"training {job.preset} failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
-        events.put((job.preset, "error", NearfarError(text)))
+        text = f"training {job.name} failed: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+        events.put((job.name, "error", NearfarError(text)))
 
 
 def _train_and_evaluate(job: Job, progress: Progress) -> dict[str, Any]:
@@ -110,7 +116,22 @@ def _train_and_evaluate(job: Job, progress: Progress) -> dict[str, Any]:
     from nearfar.train import fit
 
     torch.set_num_threads(max(1, int(job.overrides.get("train.threads", 1))))
+    if job.task is not None:
+        return _train_and_measure(job, progress)
     run = fit(configio.load(job.preset, None, job.overrides), job.folder, progress=progress)
     metrics = evaluate(run)
     build([run], run.path / "report.html")
     return dict(metrics)
+
+
+def _train_and_measure(job: Job, progress: Progress) -> dict[str, Any]:
+    """As `_train_and_evaluate`, for a scene or objects."""
+    from nearfar.cli.train_scene import fit
+    from nearfar.report import build
+    from nearfar.scenes.config import load
+    from nearfar.scenes.measure import measure
+
+    run = fit(load(job.preset, job.task, None, job.overrides), job.folder, progress=progress)  # type: ignore[arg-type]
+    metrics = measure(run)
+    build([run], run.path / "report.html")
+    return metrics

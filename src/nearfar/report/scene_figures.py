@@ -54,8 +54,8 @@ def curves(histories: Mapping[str, History], measure: str, path: Path) -> Path |
                 continue
             values = [r[f"{group}/{measure}"] for r in lines]
             axis.plot([r["time"] for r in lines], values, "o-", color=colour(index), markersize=3, label=name)
-            for anchor, title in ANCHORS.items() if measure == "psnr" else ():
-                value = lines[-1].get(f"anchor/{group}/{anchor}")
+            for anchor, title in ANCHORS.items():
+                value = lines[-1].get(f"anchor/{group}/{anchor}/{measure}")
                 if value is not None:
                     axis.axhline(value, color=FAINT, linestyle=DASHES[anchor], linewidth=1, label=title)
         axis.set_title(group.replace("_", " "), fontsize=10)

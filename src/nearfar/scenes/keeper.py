@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from nearfar.train import checkpoint
 from nearfar.train.engine import Engine
 from nearfar.train.guard import Guard
 from nearfar.train.log import JsonLines
+
+MEASURED = ("psnr", "ssim")
 
 
 class Keeper:
@@ -58,7 +61,8 @@ class Keeper:
         line = {"kind": kind, "step": max(0, self.step - 1), "time": round(self.seconds, 3), **values}
         self.lines.write(line)
         if self.report is not None:
-            self.report({**line, "total_steps": round(self.step / max(self.progress, 1e-9))})
+            total = round(self.step / self.progress) if self.step else self.config.train.steps
+            self.report({**line, "total_steps": total})
 
     def evaluate(self) -> None:
         """Measure the views of the way, beside their anchors."""
@@ -69,15 +73,14 @@ class Keeper:
             means = MeanImages(self.learner.scale)
             for group, shots in self._shots.items():
                 found = [anchors_of(shot, means, self.learner.scale)[0] for shot in shots]
-                for name in found[0]:
-                    values = [one[name]["psnr"] for one in found]
-                    self._anchors[f"{group}/{name}"] = mean_of(values)
+                for name, measure in itertools.product(found[0], MEASURED):
+                    values = [one[name][measure] for one in found]
+                    self._anchors[f"anchor/{group}/{name}/{measure}"] = mean_of(values)
         line: dict[str, Any] = {}
         for group, shots in self._shots.items():
             alike = [likeness_of(self.learner, shot, Lpips(None))[0] for shot in shots]
-            for name in ("psnr", "ssim"):
-                line[f"{group}/{name}"] = mean_of([one[name] for one in alike])
-        self.write("evaluation", {**line, **{f"anchor/{k}": v for k, v in self._anchors.items()}})
+            line |= {f"{group}/{measure}": mean_of([one[measure] for one in alike]) for measure in MEASURED}
+        self.write("evaluation", {**line, **self._anchors})
 
     def save(self) -> None:
         """A checkpoint after `step` steps. Raises NearfarError on all ranks where the disk is full."""

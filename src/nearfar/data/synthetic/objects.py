@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nearfar.data.synthetic.objects_layouts import write_objects, write_scene
+from nearfar.data.synthetic.objects_layouts import LISTS, write_objects, write_scene
 from nearfar.data.synthetic.objects_trace import Box, Ellipsoid, Primitive, RayGrid, Vector, render
 from nearfar.errors import ConfigError
 from nearfar.spatial.cameras import Camera, orbit
@@ -136,8 +136,17 @@ def generate_scene(root: Path, *, views: tuple[int, int] = (40, 10), size: int =
 
 
 def generate(root: Path, *, n: int = 60, seed: int = 0) -> Path:
-    """The whole world: `root`/objects and `root`/scene, as `generate_objects` and `generate_scene` write them."""
-    generate_objects(Path(root) / "objects", n=n, seed=seed)
+    """The whole world: `root`/objects and `root`/scene, as `generate_objects` and `generate_scene` write them, and in
+    `root`/mir180 the triples of the objects' views."""
+    from nearfar.data.mir180 import Rig, build
+
+    home = generate_objects(Path(root) / "objects", n=n, seed=seed) / CATEGORY
+    cameras, rigs = tuple(nmr_cameras(32)), []
+    for split, file in LISTS.items():
+        for name in (home / file).read_text(encoding="utf-8").split():
+            images = tuple(sorted((home / name / "image").glob("*.png")))
+            rigs.append(Rig(name, images, cameras, CATEGORY, split))
+    build(rigs, Path(root) / "mir180")
     generate_scene(Path(root) / "scene", seed=seed)
     return Path(root)
 
