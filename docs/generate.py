@@ -365,7 +365,7 @@ def spatialclip(results: dict[str, Any]) -> list[str]:
     whole = found["three stages"]
     lines = [
         f"{whole['auc']['seeds']} generated studies of 400 patients (`python benchmarks/spatialclip.py`), areas under",
-        "the ROC curve on test patients with 95 % intervals of Student's t over the studies. The ceiling is what a judge",
+        "the ROC curve on test patients with 95 % intervals of Student's t over the studies; ceiling: what a judge",
         "reaches who sees the true factors of those modalities; `minus` compares with that of the very test frames:",
         "",
         "| | ROC-AUC | ceiling | minus | calibration error | CPU seconds |",
