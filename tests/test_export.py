@@ -25,7 +25,9 @@ def encoder(name: str) -> ImageEncoder:
     return ImageEncoder(CONFIGS[name], FOUR, torch.rand(4), 0.1 + torch.rand(4))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", ["cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name != "cnn")]
+)
 def test_onnx_gives_the_same_features_for_any_batch(tmp_path: Path, name: str) -> None:
     pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")

@@ -43,6 +43,7 @@ def test_the_run_folder_holds_what_is_promised(run: Path) -> None:
     assert set(metrics["classify"]["linear"]["per_class"]) == {"clean", "cold", "warm"}
 
 
+@pytest.mark.slow
 def test_eval_of_one_task_as_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(run), "--tasks", "health", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["health"]["effective_rank"]
@@ -91,6 +92,7 @@ def test_predict_gives_probabilities_of_every_class(run: Path, world: Path, tmp_
     assert sum(float(rows[0][f"p({c})"]) for c in ("clean", "cold", "warm")) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_report_of_two_runs_and_explorer(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), str(run)]) == 2
     out = tmp_path / "page.html"

@@ -135,6 +135,7 @@ def write_dicom(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_eval_of_named_cohorts(run: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = str(study / "external_C1.json")
     assert (

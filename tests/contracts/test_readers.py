@@ -48,6 +48,7 @@ def test_the_example_is_recognised_and_flawless(reader: Reader, config: DataConf
     assert check(config) == []
 
 
+@pytest.mark.slow
 def test_the_example_is_the_same_for_the_same_seed(reader: Reader, dataset: ImageDataset, tmp_path: Path) -> None:
     again = open_dataset(DataConfig(root=reader.write_example(tmp_path / "again", count=36, size=20), size=16))
     other = open_dataset(DataConfig(root=reader.write_example(tmp_path / "b", count=12, size=20, seed=1), size=16))

@@ -236,6 +236,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.dictionaries(st.sampled_from([*_row(), *TEXTS]), JSON), whole=st.booleans(), lenient=st.booleans())
 def test_no_json_breaks_the_check(row: dict[str, Any], whole: bool, lenient: bool, folder: Path) -> None:

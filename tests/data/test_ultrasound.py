@@ -66,6 +66,7 @@ def bytes_of(root: Path) -> dict[str, bytes]:
 # ---- what is written
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
     names = (("a", 1), ("b", 1), ("c", 2))
     first, again, other = (bytes_of(generate(tmp_path / name, n=16, seed=seed)) for name, seed in names)

@@ -98,7 +98,7 @@ def test_a_plain_encoder_answers_like_one_of_one_group(name: str) -> None:
         encoder.features(x, torch.rand(2, 3, 32, 32))
 
 
-@pytest.mark.parametrize("textures", [False, True])
+@pytest.mark.parametrize("textures", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_file_brings_back_groups_textures_and_sensor(tmp_path: Path, textures: bool) -> None:
     if textures:
         pytest.importorskip("nearfar.spatial.texture")

@@ -165,6 +165,7 @@ def test_a_missing_library_is_one_line_with_the_extra(module: str, monkeypatch: 
         tokenizers.optional(module, "x", "y")
 
 
+@pytest.mark.slow
 def test_nothing_optional_is_imported_with_the_package() -> None:
     optional = "{'open_clip', 'transformers', 'peft'}"
     code = f"import sys, nearfar.encoders.text; print(sorted({optional} & set(sys.modules)))"

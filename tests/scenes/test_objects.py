@@ -117,6 +117,7 @@ def test_too_few_views_are_named(scenes: Sequence[Scene]) -> None:
         ObjectPool([], SMALL)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_returns_what_it_says(scenes: Sequence[Scene]) -> None:
     options = replace(SMALL, objects=4, rays=48, coarse=12, warmup=10, encoder_pool=2)
     field, pool, drawn = ConditionalField(options), ObjectPool(scenes[:1], options), generator()

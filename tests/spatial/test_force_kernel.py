@@ -84,7 +84,14 @@ def test_reach_moves_cells_between_near_and_far(rho_min: float) -> None:
     assert totals[0][:, 1:] == pytest.approx(totals[1][:, 1:], rel=1e-11)
 
 
-@pytest.mark.parametrize("forces", [np.linspace(-5, 5, 101), np.linspace(-7, 6, 200), np.linspace(0, 1, 60)])
+@pytest.mark.parametrize(
+    "forces",
+    [
+        np.linspace(0, 1, 60),
+        pytest.param(np.linspace(-5, 5, 101), marks=pytest.mark.slow),
+        pytest.param(np.linspace(-7, 6, 200), marks=pytest.mark.slow),
+    ],
+)
 def test_interpolation_in_r_keeps_all_digits(forces: np.ndarray) -> None:
     plain, smooth = (make_plan(192, 16, tuple(forces.tolist()), 1, 1.0, flag) for flag in (False, True))
     assert len(plain.blocks) == 1 and len(smooth.blocks) == 4

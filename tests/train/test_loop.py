@@ -95,7 +95,7 @@ VARIANTS = {
     "variant",
     [
         "queue, teacher, dropout",
-        "accumulation",
+        pytest.param("accumulation", marks=pytest.mark.slow),
         pytest.param("plain", marks=pytest.mark.slow),
         pytest.param("stages", marks=pytest.mark.slow),
         pytest.param("two passes, balanced", marks=pytest.mark.slow),

@@ -149,7 +149,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != "adamw")],
+)
 def test_resumed_within_a_stage_and_across_a_boundary_it_is_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
 ) -> None:

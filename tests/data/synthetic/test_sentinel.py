@@ -156,6 +156,7 @@ def test_five_dates_of_a_scene_are_fast() -> None:
     assert time.process_time() - start < 1.5
 
 
+@pytest.mark.slow
 def test_band_means_are_those_of_eurosat() -> None:
     patches = np.stack([eurosat_patch(name, i, region=i) for name in EUROSAT_RECIPES for i in range(8)])
     ratios = patches.mean((0, 2, 3)) / [PUBLISHED[band] for band in EUROSAT_BANDS]

@@ -62,6 +62,7 @@ def test_seco_changes_only_where_truth_says(tmp_path: Path) -> None:
         assert years == ["2016"] * 5 + ["2020"] * 5
 
 
+@pytest.mark.slow
 def test_eurosat_has_thirteen_bands_and_two_kinds_of_splits(tmp_path: Path) -> None:
     root = write_eurosat(tmp_path / "eurosat", per_class=5, regions=5)
     names = {}
