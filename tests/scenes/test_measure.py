@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from nearfar.scenes.measure import measure, summary
 from nearfar.scenes.metrics import psnr
 from nearfar.scenes.object_learner import ObjectLearner
 from nearfar.scenes.run import SceneRun
-from nearfar.scenes.scene_learner import SceneLearner
+from nearfar.scenes.scene import Scene
+from nearfar.scenes.scene_learner import SceneLearner, fitted
 
 
 def test_a_scene_is_measured_on_views_it_never_saw(scene_run: SceneRun) -> None:
@@ -88,6 +90,16 @@ def test_intervals_draw_objects_where_there_are_several() -> None:
     assert found["ssim"] is None
     assert found["psnr_over_best_anchor"]["value"] == 7
     assert (found["views"], found["scenes"]) == (100, 2)
+
+
+def test_lengths_follow_the_size_of_the_scene(tiny: Callable[..., SceneConfig], ball: Callable[..., Scene]) -> None:
+    config = tiny()
+    corners = np.full(3, -15.0), np.full(3, 15.0)
+    large = fitted(config, replace(ball(24, 16), bounds=corners, background=(0, 0.5, 1)))
+    assert large.scale == pytest.approx(config.points.scale / 10)
+    assert large.rate_points == pytest.approx(config.points.rate_points * 10)
+    assert large.background_colour == (0, 0.5, 1)
+    assert fitted(tiny(data__normalise=False), ball(24, 16)).scale == config.points.scale
 
 
 def test_views_are_spread_evenly() -> None:

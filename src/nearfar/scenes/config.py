@@ -40,6 +40,9 @@ class SceneData:
     """scene: where the first points come from"""
     initial_path: Path | None = None
     """file for ply, folder for colmap"""
+    normalise: bool = True
+    """scene: points.scale and points.rate_points are meant for a scene that fills the views when it is 3 units wide,
+    and are fitted to the one that is there; off: as given, in the units of the world"""
     limit: int = 0
     """objects: as many at most; 0: all"""
     encoder: Path | None = None
@@ -226,7 +229,14 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 FOREIGN = {
     "scene": ("data.limit", "eval.sources"),
-    "objects": ("data.scale", "data.initial", "data.initial_path", "train.graph_seconds", "train.perceptual"),
+    "objects": (
+        "data.scale",
+        "data.normalise",
+        "data.initial",
+        "data.initial_path",
+        "train.graph_seconds",
+        "train.perceptual",
+    ),
 }
 """what only the other task reads, refused instead of ignored"""
 

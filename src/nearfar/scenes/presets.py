@@ -60,7 +60,13 @@ SCENE_PRESETS: dict[str, ScenePreset] = {
     "smcl_reference": ScenePreset(
         "what the published code does, for comparison",
         {
-            "scene": {**_POINTS, **_PUBLISHED, "data.initial": "cube", "train.perceptual": 0.01},
+            "scene": {
+                **_POINTS,
+                **_PUBLISHED,
+                "data.initial": "cube",
+                "data.normalise": False,
+                "train.perceptual": 0.01,
+            },
             "objects": {**_OBJECTS, **_PUBLISHED},
         },
     ),

@@ -18,6 +18,7 @@ from nearfar.scenes.densify import adapt
 from nearfar.scenes.formats import open_scene
 from nearfar.scenes.fusion import pixel_features
 from nearfar.scenes.graph_contrast import pretrain
+from nearfar.scenes.hull import region
 from nearfar.scenes.initial import initial_points
 from nearfar.scenes.learner import Learner, Shot, as_input, rgb_encoder, spread
 from nearfar.scenes.metrics import find_lpips
@@ -28,6 +29,8 @@ from nearfar.scenes.rendering import View
 from nearfar.scenes.scene import Scene
 from nearfar.spatial.cameras import Camera
 
+WIDE = 3.0
+"""world units across what the views show of a scene for which lengths are as given"""
 REFRESH = 100
 """steps between readings of the encoder's maps at the points' places, which move slowly"""
 
@@ -40,7 +43,7 @@ class SceneLearner(Learner):
     def __init__(self, config: SceneConfig, run: Path, device: torch.device, *, fresh: bool) -> None:
         self.config, self.device, self.scale = config, device, config.data.scale
         self.scene = open_scene_of(config)
-        self.options = with_background(config.points, self.scene)
+        self.options = fitted(config, self.scene)
         self.history: list[dict[str, float]] = []
         points, colours, features = np.zeros((self.options.points, 3)), None, None
         if fresh:
@@ -137,9 +140,16 @@ def open_scene_of(config: SceneConfig) -> Scene:
     return open_scene(data.root, data.format, data.hold_out, background=data.background)
 
 
-def with_background(options: PointOptions, scene: Scene) -> PointOptions:
-    """Options whose background is what the scene declares; photographs declare none."""
-    return options if scene.background is None else replace(options, background_colour=scene.background)
+def fitted(config: SceneConfig, scene: Scene) -> PointOptions:
+    """The options of a scene: its own background, where it declares one, and lengths for its size."""
+    options = config.points
+    if scene.background is not None:
+        options = replace(options, background_colour=scene.background)
+    if not config.data.normalise:
+        return options
+    low, high = region(scene)
+    unit = float((high - low).mean()) / WIDE
+    return replace(options, scale=options.scale / unit, rate_points=options.rate_points * unit)
 
 
 def _maps(
