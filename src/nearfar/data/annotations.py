@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from nearfar.data.readers.base import Problem
 from nearfar.data.regions import Box
-from nearfar.errors import DataError
+from nearfar.errors import DataError, did_you_mean
 
 
 def load_json(path: Path) -> Any:
@@ -53,6 +52,5 @@ def shown_box(box: Sequence[Any], height: int, width: int) -> Box | None:
 
 def unknown_predicate(name: str, known: Sequence[str], where: object) -> Problem:
     """The problem of a relation that the format does not have."""
-    close = difflib.get_close_matches(name, known, 1)
-    fix = f"Did you mean {close[0]!r}?" if close else f"Known are {', '.join(known)}."
+    fix = did_you_mean(name, known, f"Known are {', '.join(known)}.", quote="'")
     return Problem(str(where), f"unknown predicate {name!r}", fix)

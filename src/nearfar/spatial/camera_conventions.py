@@ -97,6 +97,17 @@ def from_dvr(
     return Camera(pose, *focal, width / 2, height / 2, width, height, near=near, far=far)
 
 
+def to_dvr(camera: Camera) -> tuple[Array, Array]:
+    """world_mat and camera_mat, float64 [4, 4] each, of cameras.npz: the inverse of `from_dvr` without a scale_mat.
+
+    Raises DataError where the principal point is not the image's middle, which the format cannot say.
+    """
+    if not np.allclose((camera.cx * 2, camera.cy * 2), (camera.width, camera.height)):
+        raise DataError("the format dvr has the principal point in the middle", found=f"{camera.cx}, {camera.cy}")
+    focal = (2 * camera.fx / camera.width, 2 * camera.fy / camera.height)
+    return OPENCV @ camera.w2c @ Y_UP, np.diag([*focal, 1.0, 1.0])
+
+
 def from_colmap(
     qvec: ArrayLike,
     tvec: ArrayLike,

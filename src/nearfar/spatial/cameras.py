@@ -8,6 +8,7 @@ from nearfar.spatial.camera_conventions import (
     from_srn,
     quaternion,
     rotation,
+    to_dvr,
 )
 from nearfar.spatial.camera_paths import focus_point, look_at, orbit, spiral, sway
 from nearfar.spatial.pinhole import Camera
@@ -26,4 +27,5 @@ __all__ = [
     "rotation",
     "spiral",
     "sway",
+    "to_dvr",
 ]

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nearfar.data.synthetic.objects_trace import Primitive, RayGrid, render
-from nearfar.spatial.camera_conventions import OPENCV, Y_UP
-from nearfar.spatial.cameras import Camera
+from nearfar.spatial.cameras import Camera, to_dvr
 
 LISTS = {"train": "softras_train.lst", "val": "softras_val.lst", "test": "softras_test.lst"}
 
@@ -35,7 +34,10 @@ def write_objects(
     (root / "metadata.yaml").write_text(json.dumps({category: {"id": category, "name": category}}), encoding="utf-8")
     for split, names in splits.items():
         (home / LISTS[split]).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    grids, matrices = [RayGrid.of(camera) for camera in cameras], dvr_matrices(cameras)
+    grids = [RayGrid.of(camera) for camera in cameras]
+    matrices: dict[str, Any] = {}
+    for number, camera in enumerate(cameras):
+        matrices[f"world_mat_{number}"], matrices[f"camera_mat_{number}"] = to_dvr(camera)
     for name, primitives in objects.items():
         for kind in ("image", "mask"):
             (home / name / kind).mkdir(parents=True, exist_ok=True)
@@ -46,16 +48,6 @@ def write_objects(
             Image.fromarray(eight_bit(alpha[..., 0])).save(home / name / f"mask/{number:04d}.png")
         np.savez(home / name / "cameras.npz", **matrices)
     return root
-
-
-def dvr_matrices(cameras: Sequence[Camera]) -> dict[str, Any]:
-    """world_mat_i and camera_mat_i, float64 [4, 4] each, of cameras.npz: the inverse of `spatial.cameras.from_dvr`."""
-    matrices = {}
-    for number, camera in enumerate(cameras):
-        matrices[f"world_mat_{number}"] = OPENCV @ camera.w2c @ Y_UP
-        focal = (2 * camera.fx / camera.width, 2 * camera.fy / camera.height)
-        matrices[f"camera_mat_{number}"] = np.diag([*focal, 1.0, 1.0])
-    return matrices
 
 
 def write_scene(root: Path, primitives: Sequence[Primitive], splits: Mapping[str, Sequence[Camera]]) -> Path:

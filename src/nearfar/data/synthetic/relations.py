@@ -8,8 +8,6 @@ depends on the outlines. Where two words fit, the label is one of them; truth/ h
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from nearfar.data.questions import NAME, write_questions
+from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.relations_questions import ask
 from nearfar.data.synthetic.relations_rules import FITS, PREDICATES
 from nearfar.data.synthetic.relations_scene import Scene, compose, render
@@ -65,16 +64,9 @@ def generate(root: Path, *, n: int = 1500, seed: int = 0, size: int = SIZE) -> P
     The same arguments give the same bytes. The folder appears whole or not at all. Raises ConfigError.
     """
     root = Path(root)
-    _check(root, n, size)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        _write(partial, n, size, seed)
-        partial.chmod(0o755)
-        partial.rename(root)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    _check(n, size)
+    with whole_folder(root) as folder:
+        _write(folder, n, size, seed)
     return root
 
 
@@ -106,15 +98,13 @@ def choose_pairs(rng: np.random.Generator, id: str, split: str, scene: Scene, us
     return chosen
 
 
-def _check(root: Path, n: int, size: int) -> None:
+def _check(n: int, size: int) -> None:
     for name, found, expected, fits in (
         ("n", n, "at least 8 scenes", n >= 8),
         ("size", size, "48 to 512 pixels", 48 <= size <= 512),
     ):
         if not fits:
             raise ConfigError("Value out of range", where=name, found=found, expected=expected)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError("The output folder is not empty", where=root, fix="Choose a new folder or remove this one.")
 
 
 def split_names(rng: np.random.Generator, n: int) -> list[str]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,6 +20,7 @@ from PIL import Image
 
 from nearfar.data.geogrid import Grid
 from nearfar.data.geotiff import band_name, rasterio, write_geotiff
+from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.sentinel import Change, Scene, View, digital_numbers
 from nearfar.data.synthetic.sentinel_land import Recipe
 from nearfar.data.synthetic.sentinel_spectra import BANDS, RESOLUTION, Array
@@ -48,24 +47,10 @@ _SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 _DEGREES = 8.983e-6  # of latitude, a metre
 
 
-@contextmanager
-def new_folder(root: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the name `root` when all went well.
-
-    Raises ConfigError where `root` exists and is not empty, or rasterio is missing.
-    """
+def new_folder(root: Path) -> AbstractContextManager[Path]:
+    """`whole_folder`, for rasters. Raises ConfigError where `root` exists and is not empty, or rasterio is missing."""
     rasterio()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError("The output folder is not empty", where=root, fix="Choose a new folder or remove this one.")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(root)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    return whole_folder(root)
 
 
 def utm_grid(size: int, east: float, *, metres: float = 10, north: float = 5_400_000, zone: int = 31) -> Grid:

@@ -9,8 +9,6 @@ be scored.
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.spills_plan import CLASSES, FLOORS, FRAMES_PER_ROOM, LIQUIDS, Ints, Plan, draw_plan
 from nearfar.data.synthetic.spills_render import Frames, render
 from nearfar.errors import ConfigError
@@ -48,20 +47,13 @@ def generate(
     The same arguments give the same bytes. The folder appears whole or not at all. Raises ConfigError.
     """
     root = Path(root)
-    _check(root, n, size, label_noise, shares)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        _write(partial, n, size, seed, label_noise, shares)
-        partial.chmod(0o755)
-        partial.rename(root)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    _check(n, size, label_noise, shares)
+    with whole_folder(root) as folder:
+        _write(folder, n, size, seed, label_noise, shares)
     return root
 
 
-def _check(root: Path, n: int, size: int, label_noise: float, shares: tuple[float, float, float]) -> None:
+def _check(n: int, size: int, label_noise: float, shares: tuple[float, float, float]) -> None:
     wrong = (
         ("n", n, "at least 24 images (three rooms)", n >= 3 * FRAMES_PER_ROOM),
         ("size", size, "16 to 1024 pixels", 16 <= size <= 1024),
@@ -71,8 +63,6 @@ def _check(root: Path, n: int, size: int, label_noise: float, shares: tuple[floa
     for name, found, expected, fits in wrong:
         if not fits:
             raise ConfigError("Value out of range", where=name, found=found, expected=expected)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError("The output folder is not empty", where=root, fix="Choose a new folder or remove this one.")
 
 
 def _write(root: Path, n: int, size: int, seed: int, label_noise: float, shares: tuple[float, float, float]) -> None:

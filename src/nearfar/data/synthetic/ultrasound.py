@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.ultrasound_acoustics import render
 from nearfar.data.synthetic.ultrasound_anatomy import VIEWS, Pose, anatomy, draw_pose, move
 from nearfar.data.synthetic.ultrasound_captions import caption
@@ -81,20 +80,13 @@ def generate(
     """
     root = Path(root)
     options = _Options(seed, label_noise, render_layout_defects, confidence_coupling, caption_lists_structures)
-    _check(root, n, options)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        _write(partial, n, options)
-        partial.chmod(0o755)
-        partial.rename(root)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    _check(n, options)
+    with whole_folder(root) as folder:
+        _write(folder, n, options)
     return root
 
 
-def _check(root: Path, n: int, options: _Options) -> None:
+def _check(n: int, options: _Options) -> None:
     wrong = (
         ("n", n, "at least 16 patients", n >= 16),
         ("seed", options.seed, "0 or more", options.seed >= 0),
@@ -104,8 +96,6 @@ def _check(root: Path, n: int, options: _Options) -> None:
     for name, found, expected, fits in wrong:
         if not fits:
             raise ConfigError("Value out of range", where=name, found=found, expected=expected)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError("The output folder is not empty", where=root, fix="Choose a new folder or remove this one.")
 
 
 def _write(root: Path, n: int, options: _Options) -> None:

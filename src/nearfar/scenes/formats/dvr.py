@@ -22,7 +22,7 @@ from nearfar.scenes.formats.base import (
 )
 from nearfar.scenes.formats.srn import save_rgb
 from nearfar.scenes.scene import WHITE, Frame, Scene, Split
-from nearfar.spatial.cameras import Camera, from_dvr
+from nearfar.spatial.cameras import Camera, from_dvr, to_dvr
 
 LISTS = ("softras_{}.lst", "{}.lst", "gen_{}.lst", "new_{}.lst")
 """names of the list of a split, in the order in which they are looked for"""
@@ -66,14 +66,15 @@ class Dvr(SceneFormat):
 
     def write(self, scene: Scene, root: Path) -> Path:
         without_lens(scene, self.name)
-        pictures, arrays = folder_of(root, "image"), {}
+        pictures = folder_of(root, "image")
+        arrays: dict[str, Any] = {}
         for i, frame in enumerate(scene.frames):
             save_rgb(scene, i, pictures / f"{i:04d}.png")
             alpha = scene.image(i)[1]
             if alpha is not None:
                 made = Image.fromarray(((alpha > 0.5) * 255).astype(np.uint8))
                 made.save(folder_of(root, "mask") / f"{i:04d}.png")
-            arrays[f"world_mat_{i}"], arrays[f"camera_mat_{i}"] = dvr_matrices(frame.camera)
+            arrays[f"world_mat_{i}"], arrays[f"camera_mat_{i}"] = to_dvr(frame.camera)
         np.savez(root / "cameras.npz", **arrays)
         return root
 
@@ -85,18 +86,6 @@ class Dvr(SceneFormat):
             return []
         categories = [root] if category == root else subfolders(root)
         return [path for folder in categories for path in _listed(folder, split)]
-
-
-def dvr_matrices(camera: Camera) -> tuple[Any, Any]:
-    """world_mat and camera_mat, 4 x 4 each, of a camera; the inverse of `from_dvr`.
-
-    Raises DataError where the principal point is not the image's middle.
-    """
-    if not np.allclose((camera.cx * 2, camera.cy * 2), (camera.width, camera.height)):
-        raise DataError("the format dvr has the principal point in the middle", found=f"{camera.cx}, {camera.cy}")
-    y_up = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-    world_mat = np.linalg.inv(y_up @ camera.matrix @ np.diag([1, -1, -1, 1]))
-    return world_mat, np.diag([camera.fx * 2 / camera.width, camera.fy * 2 / camera.height, 1, 1])
 
 
 def _camera(arrays: dict[str, Any], i: int, size: tuple[int, int], distances: tuple[float, float]) -> Camera:
