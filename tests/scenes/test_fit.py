@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+import nearfar
+from nearfar.config import EncoderConfig
+from nearfar.encoders.io import save_encoder
 from nearfar.errors import ConfigError, NonFiniteError, ResumeError
 from nearfar.scenes import scene_learner
 from nearfar.scenes.config import SceneConfig, load, read_scene_config
@@ -45,10 +48,21 @@ def stop_at(step: int, number: int) -> Callable[[Mapping[str, Any]], None]:
     return tell
 
 
-@pytest.mark.parametrize(("task", "settings"), [("scene", CHANGING), ("scene", {}), ("objects", {})])
+RAY = {"points__attention": "ray"}
+PIXELS = {**CHANGING, "points__pixel_dim": 240}
+"""with the encoder `source`"""
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"), [("scene", CHANGING), ("scene", {}), ("scene", RAY), ("scene", PIXELS), ("objects", {})]
+)
 def test_a_resumed_run_is_the_uninterrupted_one(
     tiny: Make, tmp_path: Path, task: str, settings: dict[str, Any]
 ) -> None:
+    if settings is PIXELS:
+        encoder = nearfar.create("smcl", encoder=EncoderConfig("cnn_ffc", {}, size=16)).encoder
+        save_encoder(encoder, tmp_path / "source.safetensors")
+        settings = {**settings, "data__encoder": tmp_path / "source.safetensors"}
     config, fit = tiny(task, **settings), FITS[task]
     whole = fit(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -63,7 +77,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert all(torch.equal(one[name], other[name]) for name in one)
     lines = [[{k: v for k, v in line.items() if k != "time"} for line in run.history()] for run in (whole, parts)]
     assert lines[0] == lines[1]
-    if settings:
+    if settings.keys() >= CHANGING.keys():
         events = [line for line in whole.history() if line["kind"] == "points"]
         assert {line["step"] + 1 for line in events} >= {3, 4, 6, 8}
         assert any(line["added"] for line in events)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nearfar.errors import ShapeError
-from nearfar.scenes.fusion import pixel_features
+from nearfar.scenes.fusion import pixel_features, stacked, standardised
 from nearfar.spatial.cameras import look_at, orbit
 from nearfar.spatial.pinhole import Camera
 
@@ -47,3 +47,19 @@ def test_a_map_a_camera() -> None:
     with pytest.raises(ShapeError, match="a map a camera"):
         pixel_features(torch.rand(5, 3), [FRONT], torch.rand(2, 3, 8, 8))
     assert np.isfinite(pixel_features(torch.rand(5, 3), [FRONT], torch.rand(1, 3, 8, 8)).numpy()).all()
+
+
+def test_stages_are_read_at_the_resolution_of_the_finest() -> None:
+    fine, coarse = torch.rand(2, 3, 8, 8), torch.ones(2, 5, 2, 2)
+    both = stacked([fine, coarse])
+    assert both.shape == (2, 8, 8, 8)
+    assert torch.equal(both[:, :3], fine)
+    assert (both[:, 3:] == 1).all()
+
+
+def test_channels_are_standardised_over_all_views() -> None:
+    maps = torch.randn(4, 3, 5, 6) * torch.tensor([1e-3, 1.0, 50.0])[:, None, None] + 7
+    maps[:, 1] = 2  # a dead channel
+    made = standardised(maps).transpose(0, 1).flatten(1)
+    assert torch.allclose(made.mean(1), torch.zeros(3), atol=1e-3)
+    assert torch.allclose(made.std(1), torch.tensor([1.0, 0.0, 1.0]), atol=1e-3)

@@ -16,6 +16,7 @@ from nearfar.data.sample import Channels
 from nearfar.encoders.image import ImageEncoder
 from nearfar.encoders.mode import evaluating
 from nearfar.errors import ConfigError, ShapeError
+from nearfar.scenes.fusion import stacked
 from nearfar.scenes.object_options import PAPER, ObjectOptions
 from nearfar.scenes.resnet_fc import ResnetFC, frequency_code
 from nearfar.spatial.cameras import Camera
@@ -119,7 +120,7 @@ class ConditionalField(nn.Module):
         ):
             if self.options.conditioning == "global":
                 return cast(Tensor, self.encoder(images))
-            return _stacked(self.encoder.features(images, pyramid=True, resize=True).pyramid)
+            return stacked(self.encoder.features(images, pyramid=True, resize=True).pyramid)
 
     def _density(self, raw: Tensor) -> Tensor:
         return F.relu(raw) if self.options.density == "relu" else DENSE * F.softplus(raw - THIN)
@@ -181,10 +182,3 @@ def _map_channels(encoder: ImageEncoder) -> int:
         size = encoder.config.size
         blank = torch.zeros(1, 3, size, size, device=encoder.mean.device)
         return sum(one.shape[1] for one in encoder.features(blank, pyramid=True, resize=True).pyramid)
-
-
-def _stacked(maps: Sequence[Tensor]) -> Tensor:
-    """Maps from fine to coarse, all brought to the finest's size: [B, sum of channels, h, w]."""
-    size = maps[0].shape[-2:]
-    larger = [F.interpolate(one, size, mode="bilinear", align_corners=False) for one in maps[1:]]
-    return torch.cat([maps[0], *larger], dim=1)

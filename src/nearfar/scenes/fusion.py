@@ -33,3 +33,19 @@ def pixel_features(points: Tensor, cameras: Sequence[Camera], maps: Tensor) -> T
         read = F.grid_sample(features[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
         total, views = total + read * seen, views + seen
     return total / views.clamp_min(1)
+
+
+def stacked(maps: Sequence[Tensor]) -> Tensor:
+    """Maps [V, C_i, h_i, w_i] from fine to coarse, brought to the finest's size, as one: [V, sum of C_i, h, w]."""
+    size = maps[0].shape[-2:]
+    larger = [F.interpolate(one, size, mode="bilinear", align_corners=False) for one in maps[1:]]
+    return torch.cat([maps[0], *larger], dim=1)
+
+
+def standardised(maps: Tensor) -> Tensor:
+    """Maps [V, C, h, w] with mean 0 and deviation 1 of each channel over views and cells; constant channels are 0.
+
+    Encoders differ in the size of their features, and an untrained one fades from stage to stage.
+    """
+    deviation, mean = torch.std_mean(maps, dim=(0, 2, 3), keepdim=True)
+    return (maps - mean) / deviation.clamp_min(1e-6)

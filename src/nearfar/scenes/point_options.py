@@ -31,7 +31,8 @@ class PointOptions:
     feature_dim: int = 64
     """learned values of a point"""
     pixel_dim: int = 0
-    """values of a point that are read from source images (`nearfar.scenes.fusion`); 0: none"""
+    """values of a point that are read from the maps of all stages of an encoder (`nearfar.scenes.fusion`), as many as
+    these have channels together: 240 of cnn_ffc; 0: none"""
     value_dim: int = 16
     """values that a ray gathers for its colour"""
     attention: Literal["proximity", "ray"] = "proximity"

@@ -16,7 +16,7 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.scenes.config import SceneConfig
 from nearfar.scenes.densify import adapt
 from nearfar.scenes.formats import open_scene
-from nearfar.scenes.fusion import pixel_features
+from nearfar.scenes.fusion import pixel_features, stacked, standardised
 from nearfar.scenes.graph_contrast import pretrain
 from nearfar.scenes.hull import region
 from nearfar.scenes.initial import initial_points
@@ -155,14 +155,15 @@ def fitted(config: SceneConfig, scene: Scene) -> PointOptions:
 def _maps(
     config: SceneConfig, run: Path, scene: Scene, device: torch.device, fresh: bool
 ) -> tuple[list[Camera], Tensor] | None:
-    """The training cameras and what the encoder makes of their images, [V, C, h, w]."""
+    """The training cameras and the maps of all stages that the encoder makes of their images, [V, C, h, w]."""
     encoder = rgb_encoder(config, run, fresh)
     if encoder is None:
         return None
     encoder = encoder.to(device)
     train = scene.indices("train")
     with evaluating(encoder), torch.no_grad():
-        maps = torch.cat([encoder.dense(as_input(scene.image(i)[0])[None].to(device)) for i in train])
+        images = (as_input(scene.image(i)[0])[None].to(device) for i in train)
+        maps = torch.cat([stacked(encoder.features(x, pyramid=True, resize=True).pyramid) for x in images])
     if maps.shape[1] != config.points.pixel_dim:
         raise ConfigError(
             "the encoder's maps have other channels",
@@ -170,7 +171,7 @@ def _maps(
             found=config.points.pixel_dim,
             expected=maps.shape[1],
         )
-    return [scene.frames[i].camera for i in train], maps
+    return [scene.frames[i].camera for i in train], standardised(maps)
 
 
 def _perceptual(weight: float, device: torch.device) -> Callable[[Tensor, Tensor], Tensor] | None:
