@@ -31,7 +31,8 @@ from rasterio.windows import Window
 from torch import Tensor, nn
 
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import GeoScene, profile, writing
+from nearfar.data.geotiff import GeoScene
+from nearfar.data.rasterfile import profile, writing
 from nearfar.evaluate.scene import predict_scene
 from nearfar.evaluate.windowed import windowed_geotiff
 

@@ -15,7 +15,8 @@ pytest.importorskip("rasterio")
 
 from nearfar.cli import main
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import rasterio, write_geotiff
+from nearfar.data.geotiff import write_geotiff
+from nearfar.data.rasterfile import rasterio
 from nearfar.evaluate import heads
 
 
@@ -181,7 +182,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise rasterio().errors.RasterioIOError("read failed")
 
     a = scene(tmp_path / "a.tif")
-    monkeypatch.setattr("nearfar.data.geotiff._read_through", cut)
+    monkeypatch.setattr("nearfar.data.rasterfile._read_through", cut)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     assert predict(run, a, "-o", tmp_path / "out.tif") == 1
     assert "out.tif: The disk is full" in capsys.readouterr().err

@@ -12,7 +12,8 @@ from scipy.ndimage import uniform_filter
 pytest.importorskip("rasterio")
 
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import rasterio, read_geotiff, write_geotiff
+from nearfar.data.geotiff import read_geotiff, write_geotiff
+from nearfar.data.rasterfile import rasterio
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.evaluate.legend import class_colours
 from nearfar.evaluate.scene import SceneOptions, predict_scene

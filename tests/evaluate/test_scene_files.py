@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("rasterio")
 
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import rasterio, read_geotiff, write_geotiff
+from nearfar.data.geotiff import read_geotiff, write_geotiff
+from nearfar.data.rasterfile import rasterio
 from nearfar.errors import ConfigError, DataError
 from nearfar.evaluate.scene_files import SceneOptions, SceneReader, check_same_grid
 from nearfar.spatial.bands import BandWarning

@@ -15,12 +15,8 @@ Needs rasterio: `pip install 'nearfar[geo]'`.
 from __future__ import annotations
 
 import re
-import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearfar.data.geogrid import Axis, Grid, interpolate
-from nearfar.errors import ConfigError, DataError, NearfarError, ShapeError, did_you_mean, missing_extra
+from nearfar.data.rasterfile import profile, rasterio, reading, writing
+from nearfar.errors import ConfigError, DataError, ShapeError, did_you_mean
 
 Array = NDArray[Any]
 _NAME = re.compile(r"(?:^|[^A-Za-z0-9])(B\d{1,2}A?)$", re.IGNORECASE)
-_CACHE = 64 * 2**20  # bytes; GDAL would take 5 % of the machine
-_SPARE = 2**20  # bytes; a disk with less room than this is full
 
 
 @dataclass(frozen=True)
@@ -46,14 +41,6 @@ class Raster:
     """[H, W], True where every band has data"""
     bands: tuple[str, ...]
     grid: Grid
-
-
-def rasterio() -> Any:
-    """The rasterio module. Raises ConfigError where it is not installed."""
-    try:
-        return import_module("rasterio")
-    except ImportError:
-        raise missing_extra("GeoTIFF", "rasterio", "geo") from None
 
 
 def band_name(name: str) -> str:
@@ -224,20 +211,6 @@ def _pick(places: Mapping[str, object], wanted: str, source: object) -> str:
     )
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what rasterio raises into a DataError that names the file."""
-    module = rasterio()
-    try:
-        with warnings.catch_warnings(), module.Env(GDAL_CACHEMAX=_CACHE):
-            warnings.simplefilter("ignore", module.errors.NotGeoreferencedWarning)
-            yield
-    except (module.errors.RasterioError, ValueError, OSError) as error:
-        raise DataError(
-            "The file is damaged or not a GeoTIFF", where=path, found=str(error), fix="Get it anew, or remove it."
-        ) from error
-
-
 def read_geotiff(
     source: Path | str | Sequence[Path] | Mapping[str, Path],
     bands: Sequence[str] | None = None,
@@ -250,18 +223,6 @@ def read_geotiff(
         height, width = scene.grid.shape
         pixels, valid = scene.read(slice(0, height), slice(0, width))
         return Raster(pixels, valid, scene.bands, scene.grid)
-
-
-def profile(grid: Grid, count: int, dtype: Any, nodata: float | None, compress: str) -> dict[str, Any]:
-    """rasterio's description of a file with this grid, tiled where it is large."""
-    height, width = grid.shape
-    return {
-        **{"driver": "GTiff", "height": height, "width": width, "count": count, "dtype": np.dtype(dtype).name},
-        "crs": rasterio().crs.CRS.from_wkt(grid.crs) if grid.crs else None,
-        "transform": rasterio().Affine(*grid.transform),
-        **{"nodata": nodata, "compress": compress, "BIGTIFF": "IF_SAFER"},
-        **({"tiled": True, "blockxsize": 256, "blockysize": 256} if min(height, width) > 256 else {}),
-    }
 
 
 def write_geotiff(
@@ -292,37 +253,3 @@ def write_geotiff(
         file.write(pixels)
         for i, name in enumerate(bands):
             file.set_band_description(i + 1, name)
-
-
-@contextmanager
-def writing(path: Path, description: dict[str, Any]) -> Iterator[Any]:
-    """An open rasterio file that takes its name once it is whole.
-
-    Raises NearfarError where it cannot be written, as on a full disk; then, and whatever is raised meanwhile, an older
-    file of that name stays.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    module = rasterio()
-    try:
-        with warnings.catch_warnings(), module.Env(GDAL_CACHEMAX=_CACHE):
-            warnings.simplefilter("ignore", module.errors.NotGeoreferencedWarning)
-            with module.open(partial, "w", **description) as file:
-                yield file
-            _read_through(partial)
-        partial.replace(path)
-    except module.errors.RasterioError as error:
-        full = shutil.disk_usage(path.parent).free < _SPARE
-        raise NearfarError(
-            "The disk is full" if full else f"The file cannot be written: {error}",
-            where=path,
-            fix="Free some space and run it again." if full else None,
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read_through(path: Path) -> None:
-    """Raise RasterioError where a block cannot be read: closing a file on a full disk raises nothing."""
-    with rasterio().open(path) as file:
-        for _, window in file.block_windows(1):
-            file.read(window=window)

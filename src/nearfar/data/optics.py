@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nearfar.config import DataConfig
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import GeoScene, rasterio, reading
+from nearfar.data.geotiff import GeoScene
+from nearfar.data.rasterfile import rasterio, reading
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError
 from nearfar.spatial.bands import resolve

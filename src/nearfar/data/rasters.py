@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from nearfar.data import images
 from nearfar.data.dataset import Record
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import rasterio, reading
 from nearfar.data.naming import find_day
 from nearfar.data.optics import Optics, band_files, metres_a_pixel
+from nearfar.data.rasterfile import rasterio, reading
 from nearfar.data.scenes import IGNORED, Colours, Kind, Source
 from nearfar.data.series import Ground, same_ground
 from nearfar.errors import DataError

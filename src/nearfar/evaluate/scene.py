@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfar.data.geotiff import profile, writing
 from nearfar.data.optics import metres_a_pixel
+from nearfar.data.rasterfile import profile, writing
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.evaluate.legend import class_colours
 from nearfar.evaluate.scene_files import SceneOptions, SceneReader, check_same_grid

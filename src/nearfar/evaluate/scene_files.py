@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from nearfar.data.adapters.stac import stac_bands
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import GeoScene, rasterio
+from nearfar.data.geotiff import GeoScene
 from nearfar.data.optics import Optics, band_files
+from nearfar.data.rasterfile import rasterio
 from nearfar.encoders.bands import sensor_of
 from nearfar.errors import ConfigError, DataError
 from nearfar.spatial.bands import BandPlan, resolve

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearfar.data.geotiff import GeoScene, profile, writing
+from nearfar.data.geotiff import GeoScene
+from nearfar.data.rasterfile import profile, writing
 from nearfar.errors import ConfigError, ShapeError
 
 Array = NDArray[Any]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from nearfar.config import DataConfig
 from nearfar.data.dataset import Record
-from nearfar.data.geotiff import rasterio, reading
 from nearfar.data.optics import Optics, first_readable
 from nearfar.data.patches import PatchDataset, read_patch
+from nearfar.data.rasterfile import rasterio, reading
 from nearfar.data.readers.base import Problem, Reader, Scan, no_images, root_of, subfolders
 from nearfar.errors import ConfigError, DataError, did_you_mean
 from nearfar.spatial.bands import band_order

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from nearfar.data.geogrid import Grid
-from nearfar.data.geotiff import band_name, rasterio, write_geotiff
+from nearfar.data.geotiff import band_name, write_geotiff
+from nearfar.data.rasterfile import rasterio
 from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.sentinel import Change, Scene, View, digital_numbers
 from nearfar.data.synthetic.sentinel_land import Recipe
