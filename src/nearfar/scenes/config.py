@@ -212,6 +212,8 @@ def _build(kind: type, values: Mapping[str, Any], prefix: str) -> Any:
     return kind(**arguments)
 
 
+LPIPS_SIDE = 16
+"""pixels; of smaller pictures nothing reaches the last stage of VGG"""
 _AT_LEAST_0: tuple[Callable[[Any], bool], str] = (lambda v: v >= 0, "0 or more")
 _AT_LEAST_1: tuple[Callable[[Any], bool], str] = (lambda v: v >= 1, "1 or more")
 _COUNTS = ("steps", "max_nonfinite", "log_every", "keep", "devices", "nodes")
@@ -264,8 +266,14 @@ def _check_together(config: SceneConfig) -> None:
     """Options that only make sense with others, refused instead of ignored."""
     points, data, train = config.points, config.data, config.train
     if config.task == "scene":
-        if train.perceptual and not points.patch:
-            raise ConfigError("LPIPS compares patches", where="train.perceptual", fix="Give points.patch, such as 32.")
+        if train.perceptual and points.patch < LPIPS_SIDE:
+            raise ConfigError(
+                "LPIPS compares patches",
+                where="train.perceptual",
+                found=points.patch,
+                expected=f"at least {LPIPS_SIDE}",
+                fix="Give points.patch, such as 32.",
+            )
         if bool(points.pixel_dim) != (data.encoder is not None):
             raise ConfigError(
                 "points read pixels through an encoder",

@@ -5,6 +5,8 @@ A number says little beside nothing: `anchors` are the pictures that any method 
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nearfar.errors import DataError, ShapeError
+from nearfar.scenes.config import LPIPS_SIDE
 from nearfar.scenes.scene import Pixels, Scene, resampled
 from nearfar.spatial.cameras import Camera
 
@@ -26,7 +29,8 @@ CONVENTION = {
     "lpips": "VGG of the package lpips, pictures in -1..1",
     "pixels": "float, clamped to 0..1, not rounded to 8 bit",
 }
-BACKBONES = {"vgg": "vgg16-*.pth", "alex": "alexnet-*.pth"}
+BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
+"""files of torchvision; another name would be downloaded anew"""
 
 
 def psnr(made: ArrayLike, truth: ArrayLike) -> float:
@@ -65,10 +69,16 @@ def find_lpips(net: str = "vgg", device: str | torch.device = "cpu") -> Lpips:
         import lpips
     except ImportError:
         return Lpips(None, "the package lpips is not installed")
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not any(folder.glob(BACKBONES[net])):
-        return Lpips(None, f"no weights {BACKBONES[net]} in {folder}")
-    model: Any = lpips.LPIPS(net=net, verbose=False).to(device).eval().requires_grad_(False)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONES[net]
+    if not file.is_file():
+        return Lpips(None, f"no weights {file}")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")  # lpips asks in an old way
+            model: Any = lpips.LPIPS(net=net, verbose=False).to(device).eval().requires_grad_(False)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return Lpips(None, f"{file} cannot be read: {reason}")
 
     def distance(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         value: torch.Tensor = model(2 * made - 1, 2 * truth - 1)
@@ -82,7 +92,7 @@ def likeness(made: Pixels, truth: Pixels, lpips: Lpips) -> dict[str, float | Non
     found: dict[str, float | None] = {"psnr": psnr(made, truth), "ssim": None, "lpips": None}
     if min(truth.shape[:2]) >= WINDOW:
         found["ssim"] = ssim(made, truth)
-    if lpips.distance is not None:
+    if lpips.distance is not None and min(truth.shape[:2]) >= LPIPS_SIDE:
         with torch.no_grad():
             pair = [torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in (made, truth)]
             found["lpips"] = float(lpips.distance(*pair))
