@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.report import clinical, land, mirrors, pairs, scenes, sections
+from nearfar.report import clinical, clinical_evidence, land, mirrors, pairs, scenes, sections
 from nearfar.report.page import Section, render
 from nearfar.scenes.run import SceneRun
 
@@ -53,10 +53,10 @@ def _of_methods(named: Mapping[str, Run], shared: Path) -> list[Section]:
         clinical.discrimination(named, shared),
         clinical.calibration(named),
         clinical.subgroups(named),
-        clinical.modalities(named),
-        clinical.alignment(named),
+        clinical_evidence.modalities(named),
+        clinical_evidence.alignment(named),
         clinical.cohorts(named),
-        clinical.examples(named),
+        clinical_evidence.examples(named),
         pairs.relations(named, shared),
         pairs.retrieval(named, shared),
         pairs.questions(named),
