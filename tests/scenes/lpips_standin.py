@@ -2,7 +2,8 @@
 
 LPIPS(net="vgg") takes two pictures [N, 3, H, W] in -1..1 and gives [N, 1, 1, 1]: the five stages of torchvision's
 VGG16, whose weights file lies in the folder of torch.hub, each at unit length over channels, squared differences
-weighted by channel, mean over pixels, sum over stages. The package has learned weights of channels; here they are made up.
+weighted by channel, mean over pixels, sum over stages. The package has learned weights of channels; here
+they are made up.
 """
 
 from __future__ import annotations
