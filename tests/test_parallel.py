@@ -10,6 +10,7 @@ from nearfar import parallel
 def test_gather_without_a_group_is_the_tensor_itself() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     assert parallel.gather(x) is x
+    assert parallel.scatter_sum(x, (3,)) is x and not parallel.global_max(x).requires_grad
 
 
 def test_the_world_is_one_rank() -> None:

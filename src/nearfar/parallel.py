@@ -53,9 +53,26 @@ def gather(x: Tensor, counts: Sizes | None = None) -> Tensor:
     return gathered
 
 
+def scatter_sum(x: Tensor, counts: Sizes) -> Tensor:
+    """The transpose of `gather`: [sum of n_r, ...] on every rank, added up over ranks, of which each keeps its rows.
+
+    Rank r gets [n_r, ...]. The backward pass gathers the gradient of all rows on every rank. `counts`: what
+    `sizes(n_r)` returned.
+    """
+    if world_size() == 1:
+        return x
+    own: Tensor = _scatter_ranks(x, counts)
+    return own
+
+
 def global_sum(x: Tensor) -> Tensor:
     """Sum over ranks, elementwise, same shape on every rank; without gradient (for counts)."""
-    return x.detach() if world_size() == 1 else _all_reduce(x)
+    return x.detach() if world_size() == 1 else _all_reduce(x, "SUM")
+
+
+def global_max(x: Tensor) -> Tensor:
+    """Largest over ranks, elementwise, same shape on every rank; without gradient (for shifts of exponents)."""
+    return x.detach() if world_size() == 1 else _all_reduce(x, "MAX")
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
@@ -91,10 +108,10 @@ def _device() -> torch.device:
 
 
 @_eager
-def _all_reduce(x: Tensor) -> Tensor:
-    summed = x.detach().clone()
-    dist.all_reduce(summed)
-    return summed
+def _all_reduce(x: Tensor, operation: str) -> Tensor:
+    reduced = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(reduced, getattr(dist.ReduceOp, operation))
+    return reduced
 
 
 @_eager
@@ -116,6 +133,23 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _reduce_scatter(grad, ctx.counts), None
+
+
+@_eager
+def _scatter_ranks(x: Tensor, counts: Sizes) -> Any:
+    return _Scatter.apply(x, counts)
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: Sizes) -> Tensor:
+        ctx.counts = counts
+        return _reduce_scatter(x.detach(), counts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _all_gather(grad, ctx.counts), None
 
 
 def _all_gather(x: Tensor, counts: Sizes) -> Tensor:

@@ -14,7 +14,8 @@ from loss_cases import BY_NAME, make_batch
 from torch import Tensor, nn
 
 from nearfar import parallel
-from nearfar.losses import CLIPLoss, nt_xent
+from nearfar.losses import CLIPLoss, Relations, clip_loss, nt_xent
+from nearfar.losses.core import engine, tile
 from nearfar.memory import Queue
 
 INPUTS = 5
@@ -112,6 +113,41 @@ class TwoViews(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         z = self.net(x.flatten(0, 1)).reshape(len(x), 2, 3)
         return nt_xent(z) + self.clip(z[:, 0], z[:, 1])
+
+
+def clip_in_tiles(
+    rank: int, sizes: tuple[int, ...], ids: list[int] | None, use: str, temperature: float, dtype: str = "float64"
+) -> tuple[float, np.ndarray, int]:
+    """Loss and gradient, in a small model's weights and the scale, and pairs multiplied in the forward pass."""
+    source, mine, pairs = torch.Generator().manual_seed(4), shard(sizes, rank), 0
+    x = torch.randn(sum(sizes), 2, INPUTS, generator=source, dtype=torch.float64).to(getattr(torch, dtype))
+    weight = torch.randn(INPUTS, 4, generator=source, dtype=torch.float64).to(x).requires_grad_()
+    scale = x.new_tensor(1 / temperature).requires_grad_()
+    z0, z1 = torch.tanh(x[mine] @ weight).unbind(1)
+    known = None if ids is None else Relations(torch.tensor(ids)[mine], use=use)  # type: ignore[arg-type]
+    product = engine.outer
+
+    def counted(a: Tensor, b: Tensor) -> Tensor:
+        nonlocal pairs
+        pairs += len(a) * len(b)
+        return product(a, b)
+
+    engine.outer = counted
+    try:
+        with tile(3):
+            loss = clip_loss(z0, z1, scale=scale, relations=known, memory="tiled")
+    finally:
+        engine.outer = product
+    loss.backward()
+    return loss.item(), torch.cat([weight.grad.flatten(), scale.grad[None]]).numpy(), pairs
+
+
+def scatter_share(rank: int, sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Own rows of the sum over ranks, the gradient of weighting them by their number, and the largest over ranks."""
+    x = (torch.arange(sum(sizes) * 2.0).reshape(-1, 2) * (rank + 1)).requires_grad_()
+    own = parallel.scatter_sum(x, parallel.sizes(sizes[rank]))
+    (own * shard(sizes, rank)[:, None]).sum().backward()
+    return own.detach().numpy(), x.grad.numpy(), parallel.global_max(-x).numpy()
 
 
 def parameter_gradients(model: nn.Module) -> np.ndarray:

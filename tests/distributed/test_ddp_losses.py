@@ -73,6 +73,48 @@ def test_distributed_data_parallel(pools: dict[int, GlooPool], world: int) -> No
             assert np.linalg.norm(got - expected) <= 1e-12 * np.linalg.norm(expected), sizes
 
 
+IDS = {"own pairs": None, "several": LABELS, "one thing": [0] * 7, "unknown too": [-1, 0, 0, -1, 1, 0, 1]}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("use", ["ignore", "target"])
+@pytest.mark.parametrize("ids", list(IDS))
+def test_both_sides_of_clip_in_tiles(pools: dict[int, GlooPool], world: int, ids: str, use: str) -> None:
+    """Also where a rank has no rows, or no row that is far from some column; the scale learns."""
+    if IDS[ids] is None and use != "ignore":
+        pytest.skip("nothing is known")
+    for temperature in (1e-3, 0.1, 50.0):
+        loss, gradient, _ = rank_tasks.clip_in_tiles(0, (7,), IDS[ids], use, temperature)
+        for sizes in SIZES[world]:
+            shares = pools[world].run(rank_tasks.clip_in_tiles, sizes, IDS[ids], use, temperature)
+            averaged = np.mean([share[1] for share in shares], axis=0)
+            assert np.linalg.norm(averaged - gradient) <= 1e-12 * np.linalg.norm(gradient), (temperature, sizes)
+            assert np.mean([share[0] for share in shares]) == pytest.approx(loss, rel=1e-12, abs=1e-300)
+            if temperature == 0.1:
+                assert [share[2] for share in shares] == [7 * n for n in sizes], "one pass serves both sides"
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-2, 50.0])
+def test_clip_over_ranks_is_finite_in_single_precision(pools: dict[int, GlooPool], temperature: float) -> None:
+    for ids in IDS.values():
+        expected = rank_tasks.clip_in_tiles(0, (7,), ids, "target", temperature)[:2]
+        shares = pools[3].run(rank_tasks.clip_in_tiles, (1, 0, 6), ids, "target", temperature, "float32")
+        for k in (0, 1):
+            got = np.mean([share[k] for share in shares], axis=0)
+            error = np.linalg.norm(got - expected[k])
+            assert error <= 1e-4 * np.linalg.norm(expected[k]), (ids, k)
+
+
+def test_scatter_sum_is_the_transpose_of_gather(pools: dict[int, GlooPool]) -> None:
+    for sizes in [*SIZES[3], (0, 0, 0)]:
+        n, shares = sum(sizes), pools[3].run(rank_tasks.scatter_share, sizes)
+        rows = np.arange(n * 2.0).reshape(-1, 2)
+        assert np.array_equal(np.concatenate([share[0] for share in shares]), 6 * rows)
+        for _, gradient, largest in shares:
+            assert np.array_equal(gradient, np.repeat(np.arange(n * 1.0)[:, None], 2, 1))
+            assert np.array_equal(largest, -rows)
+
+
 @pytest.mark.parametrize("fallback", [False, True], ids=["tensor collectives", "all_reduce"])
 @pytest.mark.parametrize("world", WORLDS)
 def test_gather(pools: dict[int, GlooPool], world: int, fallback: bool) -> None:

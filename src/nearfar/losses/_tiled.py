@@ -30,11 +30,16 @@ def info_nce_losses(
 
 def clip_losses(q: Tensor, k: Tensor, scale: float | Tensor, exchange: Exchange) -> Tensor:
     """[n]: the mean of both sides; see `clip_loss`."""
-    if parallel.world_size() == 1:
+    if one_pass(exchange):
         rows, columns, _ = two_sided(q * scale, k)
         return (softplus(rows[2] - rows[0]) + softplus(columns[2] - rows[0])) / 2
     sides = [info_nce_losses(a, b, None, True, scale, exchange) for a, b in ((q, k), (k, q))]
     return (sides[0] + sides[1]) / 2
+
+
+def one_pass(exchange: Exchange) -> bool:
+    """Whether one sweep serves both sides; round a ring only the columns travel."""
+    return exchange == "gather" or parallel.world_size() == 1
 
 
 def own_numbers(x: Tensor) -> Tensor:

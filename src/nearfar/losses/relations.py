@@ -16,7 +16,7 @@ from torch import Tensor
 from nearfar import parallel
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses._common import embeddings, masked_lse, one_of, softplus
-from nearfar.losses._tiled import PLAIN, groups_of
+from nearfar.losses._tiled import PLAIN, groups_of, one_pass
 from nearfar.losses.core import Contrast, Exchange, bank_lse, row_slabs, two_sided
 
 Use = Literal["ignore", "weigh", "target"]
@@ -102,7 +102,7 @@ def related_losses(
 def related_sides(q: Tensor, k: Tensor, relations: Relations, tiles: bool, exchange: Exchange) -> Tensor:
     """[n]: the mean of both sides, q [n, D] carrying the scale."""
     several = relations.use == "target"
-    if tiles and relations.similar is None and relations.ids is not None and parallel.world_size() == 1:
+    if tiles and relations.similar is None and relations.ids is not None and one_pass(exchange):
         rows, columns, count = two_sided(q, k, relations.ids, near=several)
         own = (q * k).sum(1)
         sides = [_of_groups(sums, sums[2], own, count, several) for sums in (rows, columns)]

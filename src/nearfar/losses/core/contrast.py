@@ -183,21 +183,39 @@ class Contrast:
 
 
 def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of s = x y^T for x and y [n, D] on one process, of rows and of columns [3, n] each, and near columns [n].
+    """Sums of s = x y^T over all ranks, of rows and of columns [3, n] each, and near columns [n]; x and y are [n, D].
 
     Row 0 is the sum over near pairs, row 1 their log-sum-exp, row 2 that of far ones. Row i of x and row i of y have
-    groups[i] (default: one each, so that near is s_ii alone). near: whether rows 0 and 1 are wanted.
-    Both sides come from one pass: 4 units where two one-sided passes take 6.
+    groups[i], compared across ranks (default: one each, so that near is s_ii alone). near: whether rows 0 and 1 are
+    wanted. Both sides come from one pass over this rank's rows and the columns of all ranks: 4 units where two
+    one-sided passes take 8. What other ranks' rows add to a column comes from those ranks, 3 numbers a column.
     """
-    numbers = torch.arange(len(x), device=x.device)
-    order = numbers if groups is None else groups.argsort(stable=True)
-    known = numbers if groups is None else groups[order]
-    layout = Layout(known, known, None, None, False, tile_rows(x.device))
-    plan = Plan((layout,), Wanted(near, near and groups is not None, (Power(1.0, 1.0),)), two_sided=True)
+    counts = parallel.sizes(len(x))
+    first = parallel.offset(len(x), counts)
+    wanted = Wanted(near, near and groups is not None, (Power(1.0, 1.0),))
+    y = parallel.gather(y, counts)
     if groups is None:
-        rows, columns = sweep(x, y, plan)
-        return rows, columns, torch.ones_like(numbers)
-    back = torch.empty_like(order)
-    back[order] = numbers
-    rows, columns = sweep(x[order], y[order], plan)
-    return rows[:, back], columns[:, back], layout.counts()[0][back]
+        world = torch.arange(len(y), device=x.device)
+        layout = Layout(world[first : first + len(x)], world, None, None, False, tile_rows(x.device))
+        rows, columns = sweep(x, y, Plan((layout,), wanted, two_sided=True))
+        return rows, _own_columns(columns, wanted, counts), torch.ones_like(layout.rows)
+    world = parallel.gather(groups, counts)
+    order, turned = groups.argsort(stable=True), world.argsort(stable=True)
+    layout = Layout(groups[order], world[turned], None, None, False, tile_rows(x.device))
+    plan, back = Plan((layout,), wanted, two_sided=True), order.argsort()
+    rows, columns = sweep(x[order], y[turned], plan)
+    return rows[:, back], _own_columns(columns[:, turned.argsort()], wanted, counts), plan.counts()[0][back]
+
+
+def _own_columns(columns: Tensor, wanted: Wanted, counts: parallel.Sizes) -> Tensor:
+    """[3, n]: sums [3, N] over the rows of each rank put together; of the columns in rank order, this rank's own."""
+    if len(counts) == 1:
+        return columns
+    # A rank that has no such pair adds exp(nothing - top) = 0, without a gradient; -inf would make it NaN.
+    kept = 1 if wanted.near else 2
+    top = parallel.global_max(columns[kept:])
+    terms = torch.cat([columns[:1], (columns[kept:] - top).exp()])
+    sums = parallel.scatter_sum(terms.T, counts).T
+    first = parallel.offset(sums.shape[1], counts)
+    own = slice(first, first + sums.shape[1])
+    return torch.cat([sums[:1], columns[1:kept, own], sums[1:].log() + top[:, own]])
