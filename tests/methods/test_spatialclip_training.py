@@ -147,7 +147,7 @@ def frozen(cache: bool = True) -> SpatialCLIP:
 
 def test_cached_features_are_the_features() -> None:
     """Bit for bit those of each sample alone, in whatever batch; and a step's loss is the same up to rounding."""
-    method, batch = frozen(), study(20)
+    method, uncached, batch = frozen(), frozen(cache=False), study(20)
     expected = [alone(method, batch, row) for row in range(20)]
     for rows in (torch.arange(0, 7), torch.tensor([3, 19, 0, 11]), torch.arange(20), torch.arange(5, 16)):
         part = {k: v[rows] if isinstance(v, Tensor) else [v[i] for i in rows.tolist()] for k, v in batch.items()}
@@ -155,9 +155,9 @@ def test_cached_features_are_the_features() -> None:
         for name in ("image", "text"):
             known = torch.cat([expected[row][name] for row in rows.tolist()])
             assert torch.equal(method._features(name, viewed), known)
-        torch.testing.assert_close(method.step(part).loss, frozen(cache=False).step(part).loss, atol=1e-5, rtol=1e-5)
-    assert [len(method._caches[name]) for name in ("image", "text")] == [20, 20]
-    assert all(len(cache) == 0 for cache in frozen(cache=False)._caches.values())
+        torch.testing.assert_close(method.step(part).loss, uncached.step(part).loss, atol=1e-5, rtol=1e-5)
+    assert [len(method.cached.caches[name]) for name in ("image", "text")] == [20, 20]
+    assert not uncached.cached.caches
 
 
 def test_the_cache_is_dropped_and_left_out_when_it_must_be() -> None:

@@ -26,9 +26,9 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.losses.classification import preservation
 from nearfar.methods import spatialclip_losses as losses
 from nearfar.methods.base import Batch, Method, Output, Projections, check_views, labels_of
-from nearfar.methods.feature_cache import FeatureCache, is_frozen
 from nearfar.methods.spatialclip_config import PAIRS, PARTS, SpatialClipConfig, check
-from nearfar.methods.spatialclip_inputs import alone, present, require, single_to_batch, to_predict, tokenised
+from nearfar.methods.spatialclip_features import ModalityFeatures
+from nearfar.methods.spatialclip_inputs import present, require, single_to_batch, to_predict, tokenised
 from nearfar.methods.spatialclip_parts import Anchors, Classifier, alignment_heads, dropped, full
 from nearfar.spatial.boxes import trim
 from nearfar.views.study import StudyViews
@@ -77,9 +77,8 @@ class SpatialCLIP(Method):
         self.anchors = Anchors(self._learned() if config.preservation else {})
         self.register_buffer("class_counts", torch.ones(2, dtype=torch.int64))
         self.weights = config.weights()
-        self._caches = {name: FeatureCache() for name in ("image", "text", "anchor image", "anchor text")}
         still = StudyViews(self.views_config, encoder.channels, encoder.config.size).still
-        self._caching = config.cache and still
+        self.cached = ModalityFeatures(config.cache and still, padding=config.box_variant != "default")
 
     # What is learned of the training data, and the state.
 
@@ -228,26 +227,10 @@ class SpatialCLIP(Method):
     # What the classifier and the alignment see.
 
     def _features(self, name: str, batch: Batch) -> Tensor:
-        """[B, D] of one modality, from the cache where its encoder is frozen and the views do not change."""
-        return self._cached(name, self._encoder(name), name, batch)
+        return self.cached(name, self._encoder(name), batch)
 
     def _encoder(self, name: str) -> nn.Module:
         return {"image": self.encoder, "text": self.text_encoder, "boxes": self.box_encoder}[name]
-
-    def _cached(self, cache: str, module: nn.Module, name: str, batch: Batch) -> Tensor:
-        if name == "boxes":
-            objects = batch["objects_views"][:, 0] if "objects_views" in batch else batch["objects"]
-            boxes = objects, batch["object_labels"]
-            # To the published encoder padding is not nothing: it keeps all of it.
-            return cast(Tensor, module(*(trim(*boxes) if self.config.box_variant == "default" else boxes)))
-        inputs: tuple[Tensor, ...] = (
-            (batch["text_ids"], batch["text_mask"]) if name == "text" else (batch["views"][:, 0],)
-        )
-        index = batch.get("index")
-        if not (self._caching and isinstance(index, Tensor) and is_frozen(module)):
-            return cast(Tensor, module(*inputs))
-        content = inputs[0] if name == "image" else torch.where(inputs[1], inputs[0] + 1, 0)
-        return self._caches[cache](module, index, content, lambda row: module(*alone(inputs, row)))
 
     def _embeddings(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit embeddings [B, dim] by modality."""
@@ -284,7 +267,7 @@ class SpatialCLIP(Method):
         changes = []
         for name, frozen in self.anchors.copies.items():
             with torch.no_grad():
-                before = self._cached(f"anchor {name}", frozen, name, batch)
+                before = self.cached(name, frozen, batch, cache=f"anchor {name}")
             changes.append(preservation(features[name], before))
         return torch.stack(changes).sum(0)
 
