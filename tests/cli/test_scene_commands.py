@@ -68,8 +68,11 @@ def test_training_leaves_numbers_and_a_report(trained: Path, objects: Path) -> N
 
 def test_the_result_is_json_where_a_program_reads_it(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(trained), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["metrics"]["views"]["groups"]["held_out_views"]["psnr"]["value"] > 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)["metrics"]["views"]["groups"]["held_out_views"]
+    assert 0 < found["psnr"]["value"] < found["anchors"]["mean_image"]["psnr"]["value"]
+    assert "warning: held-out views" in said.err
+    assert "nearfar data check" in said.err
     assert main(["eval", str(trained), "--tasks", "classify"]) == 2
     assert "--tasks" in capsys.readouterr().err
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from nearfar.report import build, scene_figures
 from nearfar.report import scenes as sections
-from nearfar.report.page import Picture, Section
+from nearfar.report.page import Picture, Section, Table
 from nearfar.scenes.config import dump, load
-from nearfar.scenes.measure import summary
+from nearfar.scenes.measure import summary, unlearnt
 from nearfar.scenes.run import SceneRun
 
 
@@ -82,6 +82,43 @@ def test_points_travel_centred_with_their_colours(run: SceneRun) -> None:
     assert len(colours) == 150
 
 
+def test_curves_of_several_groups_stand_side_by_side(tmp_path: Path) -> None:
+    names = ("seen_objects", "unseen_objects", "held_out_views")
+    line = {"kind": "evaluation", **{f"{name}/{measure}": 0.5 for name in names for measure in scene_figures.MEASURES}}
+    lines = [{**line, "time": k} for k in range(3)]
+    widths = {}
+    for count, history in ((3, lines), (1, [{"kind": "evaluation", "time": 0.0, "seen_objects/psnr": 9.0}])):
+        path = scene_figures.curves({"a": history}, tmp_path / f"{count}.png")
+        assert path is not None
+        with Image.open(path) as image:
+            widths[count] = image.size
+    assert widths[3][0] == 1.5 * widths[1][0]
+    assert widths[3][1] == 2 * widths[1][1]
+
+
+def test_a_run_that_has_learnt_nothing_says_so(run: SceneRun) -> None:
+    assert unlearnt(run) == []
+    assert "Warning" not in sections.views({"hut": run}).texts[0]
+    views = run.metrics["views"]
+    group = views["groups"]["held_out_views"]
+    group["psnr"]["value"] = group["anchors"]["mean_image"]["psnr"]["value"]
+    run.update_metrics("views", views)
+    (said,) = unlearnt(run)
+    assert said.startswith("held-out views: 10.00 dB, no better than the mean image with 10.00 dB")
+    assert "nearfar data check" in said
+    assert sections.views({"hut": run}).texts[0] == f"Warning: hut, {said}"
+    views["groups"] = {"unseen_objects": group}
+    run.update_metrics("views", views)
+    assert unlearnt(run) == []
+
+
+def test_intervals_stay_in_one_line_where_the_page_is_wide_enough() -> None:
+    cells = ["a name that may be broken", *["18.889 (17.923 to 19.794)"] * 3]
+    assert Table(["", "a", "b", "c"], [cells]).narrow
+    assert not Table(["", "a", "b", "c", "d"], [[*cells, cells[-1]]]).narrow
+    assert not Table(["task", "why"], [["noise", "the data have no true labels " * 5]]).narrow
+
+
 def test_captions_cannot_end_the_page(run: SceneRun) -> None:
     (snippet,) = sections.points({"</script><b>": run}).snippets
     assert "<b>" not in snippet
@@ -99,7 +136,7 @@ def test_depth_is_bright_where_it_is_near_and_white_where_nothing_is() -> None:
 
 
 def test_without_evaluations_there_is_no_curve(tmp_path: Path) -> None:
-    assert scene_figures.curves({"a": [{"kind": "step", "psnr": 3.0}]}, "psnr", tmp_path / "curve.png") is None
+    assert scene_figures.curves({"a": [{"kind": "step", "psnr": 3.0}]}, tmp_path / "curves.png") is None
 
 
 def test_a_section_of_snippets_alone_is_shown(tmp_path: Path) -> None:

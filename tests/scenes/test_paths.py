@@ -13,7 +13,7 @@ from PIL import Image
 from nearfar.errors import ConfigError, DataError
 from nearfar.scenes.formats import open_scene, write_transforms
 from nearfar.scenes.outputs import export_depth, export_ply, point_cloud, save_pictures
-from nearfar.scenes.paths import find_scene, path_cameras, read_poses, scaled_to
+from nearfar.scenes.paths import find_scene, one_sided, path_cameras, read_poses, scaled_to
 from nearfar.scenes.ply import read_ply
 from nearfar.scenes.run import SceneRun
 from nearfar.scenes.scene import Scene
@@ -41,6 +41,8 @@ def test_where_there_is_no_back_the_path_stays_in_front(ball: Callable[..., Scen
     frames = [frame for frame in scene.frames if frame.camera.origin[1] < -2]
     made = path_cameras(Scene("front", tuple(frames)), "auto", 8)
     assert all(camera.origin[1] < 0 for camera in made)
+    assert one_sided(Scene("front", tuple(frames)))
+    assert not one_sided(scene)
 
 
 def test_an_unknown_path_is_named(ball: Callable[..., Scene]) -> None:

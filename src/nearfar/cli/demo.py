@@ -12,6 +12,7 @@ import tyro
 from nearfar.cli.common import fresh_folder, note, parse, result, unknown
 from nearfar.cli.explore import explore
 from nearfar.cli.progress import Bars
+from nearfar.cli.train_scene import warn
 from nearfar.cli.workers import Job, run_jobs
 from nearfar.presets import DEMOS, Demo
 from nearfar.report.summary import summary_text
@@ -54,6 +55,9 @@ def main(argv: list[str]) -> int:
     explorer = explore(first, first / "explorer.html")
     text = f"{summary_text(metrics)}\n\nreport    {page}\nexplorer  {explorer}"
     result({"report": page, "runs": [job.folder for job in jobs], "metrics": metrics}, args.json, text)
+    for job in jobs:
+        if job.task is not None:
+            warn(job.folder, job.name)
     return 0
 
 

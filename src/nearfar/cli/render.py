@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import tyro
+from rich.console import Console
+from rich.progress import track
 
 from nearfar.cli.common import fresh_file, fresh_folder, note, parse
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from nearfar.scenes.learner import Learner
     from nearfar.scenes.scene import Scene
     from nearfar.spatial.cameras import Camera
+
+Picture = TypeVar("Picture")
 
 
 @dataclass
@@ -43,7 +48,7 @@ class Arguments:
 def main(argv: list[str]) -> int:
     args = parse(Arguments, argv, "render")
     from nearfar.scenes.outputs import save_pictures
-    from nearfar.scenes.paths import find_scene, scaled_to
+    from nearfar.scenes.paths import find_scene, one_sided, scaled_to
 
     run = scene_run(args.run)
     out = args.output or Path(f"{args.run.resolve().name}.gif")
@@ -53,7 +58,9 @@ def main(argv: list[str]) -> int:
         scene = find_scene(learner, args.object)
         cameras = scaled_to([camera.scaled(learner.scale) for camera in _cameras(args, scene)], args.size)
         note(f"rendering {len(cameras)} pictures of {cameras[0].width} x {cameras[0].height}")
-        save_pictures(out, _frames(learner, scene, cameras, args.show), args.fps)
+        if args.path in ("orbit", "spiral") and one_sided(scene):
+            note("note: no camera stood on some side, and this path goes there; --path sway stays among the cameras")
+        save_pictures(out, counted(_frames(learner, scene, cameras, args.show), len(cameras)), args.fps)
     print(out)
     return 0
 
@@ -69,6 +76,13 @@ def scene_run(path: Path) -> Any:
             "this run has no scene", where=path, fix="Train one: nearfar train smcl --task scene --data.root FOLDER."
         )
     return run
+
+
+def counted(pictures: Iterator[Picture], total: int) -> Iterable[Picture]:
+    """The same, with a bar on a terminal."""
+    console = Console(file=sys.stderr)
+    hidden = not console.is_terminal
+    return track(pictures, "rendering", total, console=console, disable=hidden, transient=True)
 
 
 def _cameras(args: Arguments, scene: Scene) -> list[Camera]:

@@ -96,4 +96,13 @@ def finish(trained: SceneRun, as_json: bool) -> int:
     page = build([trained], trained.path / "report.html")
     text = f"{summary_text({trained.path.name: metrics})}\nrun     {trained.path}\nreport  {page}"
     result({"run": trained.path, "metrics": metrics}, as_json, text)
+    warn(trained.path)
     return 0
+
+
+def warn(folder: Path, name: str = "warning") -> None:
+    """A line on stderr for what a measured run has not learnt."""
+    from nearfar.scenes.measure import unlearnt
+
+    for said in unlearnt(SceneRun(folder)):
+        note(f"{name}: {said}")

@@ -11,6 +11,9 @@ from typing import Any
 
 from nearfar import __version__
 
+LINE = 90
+"""characters beside the names of rows that the page has the width for"""
+
 
 @dataclass
 class Table:
@@ -19,6 +22,12 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
+
+    @property
+    def narrow(self) -> bool:
+        """Whether all cells but the first of a row fit beside each other unbroken: numbers with intervals do."""
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=False)]
+        return sum(widths[1:]) <= LINE
 
 
 @dataclass

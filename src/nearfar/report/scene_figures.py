@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from nearfar.report.style import COLOURS, FAINT, bare, colour, figure, save
 
 History = Sequence[Mapping[str, Any]]
 ANCHORS = {"white": "white picture", "mean_image": "mean image", "nearest_view": "nearest view"}
+MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 DASHES = {"white": ":", "mean_image": "--", "nearest_view": "-."}
 OPAQUE = 0.5
 ERROR = 0.5
@@ -34,35 +37,50 @@ def depth_picture(
     return np.rint(colours * 255).astype(np.uint8), limits
 
 
-def curves(histories: Mapping[str, History], measure: str, path: Path) -> Path | None:
-    """PSNR or SSIM of held-out views over the seconds of training, one axis a group of views, anchors as lines."""
-    groups = {
-        group: name
-        for name, history in histories.items()
-        for line in history
-        if line.get("kind") == "evaluation"
-        for group in (key.split("/")[0] for key in line if key.endswith(f"/{measure}") and not key.startswith("anchor"))
-        if line[f"{group}/{measure}"] is not None
-    }
-    if not groups:
+def curves(histories: Mapping[str, History], path: Path) -> Path | None:
+    """PSNR and SSIM of held-out views over the seconds of training, one axis a group of views, anchors as lines."""
+    panels = [(measure, group) for measure in MEASURES for group in _groups(histories, measure)]
+    if not panels:
         return None
-    made, axes = figure(1, len(groups), 4.4, 2.9)
-    for axis, group in zip(axes, groups, strict=True):
+    columns = max(2, sum(measure == panels[0][0] for measure, _ in panels))
+    made, axes = figure(-(-len(panels) // columns), columns, 3.5, 2.7)
+    for axis, panel in zip_longest(axes, panels):
+        if panel is None:
+            axis.set_visible(False)
+            continue
+        measure, group = panel
         for index, (name, history) in enumerate(histories.items()):
-            lines = [r for r in history if r.get("kind") == "evaluation" and r.get(f"{group}/{measure}") is not None]
-            if not lines:
-                continue
-            values = [r[f"{group}/{measure}"] for r in lines]
-            axis.plot([r["time"] for r in lines], values, "o-", color=colour(index), markersize=3, label=name)
-            for anchor, title in ANCHORS.items():
-                value = lines[-1].get(f"anchor/{group}/{anchor}/{measure}")
-                if value is not None:
-                    axis.axhline(value, color=FAINT, linestyle=DASHES[anchor], linewidth=1, label=title)
-        axis.set_title(group.replace("_", " "), fontsize=10)
+            _curve(axis, measure, group, name, history, colour(index))
+        axis.set_title(words(group), fontsize=10)
         axis.set_xlabel("seconds of training", fontsize=8)
-        axis.set_ylabel("PSNR, dB" if measure == "psnr" else "SSIM", fontsize=8)
-        axis.legend(fontsize=7, frameon=False)
+        axis.set_ylabel(MEASURES[measure], fontsize=8)
+        axis.legend(fontsize=8, frameon=False)
     return save(made, path)
+
+
+def words(group: str) -> str:
+    """The name of a group of views as it is read."""
+    return group.replace("held_out", "held-out").replace("_", " ")
+
+
+def _groups(histories: Mapping[str, History], measure: str) -> list[str]:
+    """The groups of views that a measure is there of, in the order in which they were met."""
+    lines = [line for history in histories.values() for line in history if line.get("kind") == "evaluation"]
+    ends = f"/{measure}"
+    keys = dict.fromkeys(key for line in lines for key, value in line.items() if value is not None)
+    return [key.removesuffix(ends) for key in keys if key.endswith(ends) and not key.startswith("anchor/")]
+
+
+def _curve(axis: Axes, measure: str, group: str, name: str, history: History, shade: str) -> None:
+    lines = [r for r in history if r.get("kind") == "evaluation" and r.get(f"{group}/{measure}") is not None]
+    if not lines:
+        return
+    values = [r[f"{group}/{measure}"] for r in lines]
+    axis.plot([r["time"] for r in lines], values, "o-", color=shade, markersize=3, label=name)
+    for anchor, title in ANCHORS.items():
+        value = lines[-1].get(f"anchor/{group}/{anchor}/{measure}")
+        if value is not None:
+            axis.axhline(value, color=FAINT, linestyle=DASHES[anchor], linewidth=1, label=title)
 
 
 def graph_curve(history: Sequence[Mapping[str, float]], path: Path) -> Path:

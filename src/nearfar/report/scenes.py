@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from nearfar.report import scene_figures
 from nearfar.report.page import Picture, Section, Table, number
+from nearfar.report.scene_figures import words
 from nearfar.report.sections import arrays
+from nearfar.scenes.measure import unlearnt
 from nearfar.scenes.outputs import save_pictures
 
 if TYPE_CHECKING:
@@ -25,17 +27,19 @@ LARGE = 320
 
 def views(runs: Runs) -> Section:
     """Held-out views: a table of every group with its anchors, and strips of truth and prediction."""
-    part = Section("Rendered views")
+    part = Section(
+        "Rendered views", [f"Warning: {name}, {said}" for name, run in runs.items() for said in unlearnt(run)]
+    )
     for name, run in runs.items():
         section = run.metrics.get("views")
         for group, found in (section or {"groups": {}})["groups"].items():
-            part.tables.append(_table(f"{name}: {found['views']} {_words(group)}", found))
+            part.tables.append(_table(f"{name}: {_count(group, found)}", found))
             pictures = arrays(run, "views") or {}
             own = {key.partition("/")[2]: value for key, value in pictures.items() if key.startswith(f"{group}/")}
             if own:
                 path = scene_figures.strips(own, run.figures / f"views_{group}.png")
-                caption = f"{name}: {_words(group)}. Depth: near is bright, and what is not opaque is left out."
-                part.figures.append(Picture(path, f"{_words(group)}, true and rendered", caption, wide=True))
+                caption = f"{name}: {words(group)}. Depth: near is bright, and what is not opaque is left out."
+                part.figures.append(Picture(path, f"{words(group)}, true and rendered", caption, wide=True))
     if part:
         part.texts.append(
             "No number stands alone: the anchors need no model. White is an empty picture, the mean image is the mean "
@@ -49,11 +53,10 @@ def training(runs: Runs, folder: Path) -> Section:
     """PSNR and SSIM over the seconds of training, on some held-out views, and what came of graph contrast."""
     part = Section("Learning the views")
     histories = {name: run.history() for name, run in runs.items()}
-    for measure, title in (("psnr", "PSNR"), ("ssim", "SSIM")):
-        path = scene_figures.curves(histories, measure, folder / f"curve_{measure}.png")
-        if path is not None:
-            caption = f"{title} of a few held-out views, the same each time. Seconds are of training steps alone."
-            part.figures.append(Picture(path, f"{title} over training", caption))
+    path = scene_figures.curves(histories, folder / "curves.png")
+    if path is not None:
+        caption = "A few held-out views, the same each time. Seconds are of training steps alone."
+        part.figures.append(Picture(path, "PSNR and SSIM over training", caption, wide=True))
     for name, run in runs.items():
         graph = run.metrics.get("graph")
         if graph:
@@ -116,6 +119,13 @@ def _table(caption: str, found: Mapping[str, Any]) -> Table:
     return Table(["", *(heads[name] for name in measures)], rows, caption)
 
 
+def _count(group: str, found: Mapping[str, Any]) -> str:
+    several = found["scenes"] > 1
+    return (
+        f"{found['views']} views of {found['scenes']} {words(group)}" if several else f"{found['views']} {words(group)}"
+    )
+
+
 def _digits(measure: str) -> int:
     return 2 if measure == "psnr" else 3
 
@@ -129,7 +139,3 @@ def _centred(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def _words(group: str) -> str:
-    return group.replace("_", " ")

@@ -19,6 +19,8 @@ from nearfar.scenes.run import SceneRun
 from nearfar.scenes.scene import Pixels
 from nearfar.scenes.scene_learner import SceneLearner
 
+PLAIN = {"white": "white picture", "mean_image": "mean image"}
+"""anchors that know nothing of the cameras"""
 MEASURES = ("psnr", "ssim", "lpips")
 Alike = dict[str, float | None]
 Notes = Callable[[str], None]
@@ -84,6 +86,29 @@ def anchors_of(
     truth = shot.scene.image(shot.view, scale)[0]
     pictures = anchors(shot.scene, shot.view, shot.known, means.of(shot), scale)
     return {name: likeness(made, truth, lpips or Lpips(None)) for name, made in pictures.items()}, pictures
+
+
+def unlearnt(run: SceneRun) -> list[str]:
+    """A sentence for every group of views that was rendered no better than a picture which needs no model.
+
+    Not of unseen objects: there the mean image is hard to beat, however well the others were learnt.
+    """
+    said = []
+    for name, found in run.metrics.get("views", {"groups": {}})["groups"].items():
+        plain = {anchor: _psnr(found["anchors"][anchor]) for anchor in PLAIN}
+        best = max(plain, key=lambda anchor: plain[anchor])
+        if name != "unseen_objects" and _psnr(found) <= plain[best]:
+            said.append(
+                f"{name.replace('held_out', 'held-out').replace('_', ' ')}: {_psnr(found):.2f} dB, no better than the "
+                f"{PLAIN[best]} with {plain[best]:.2f} dB. Check the cameras (nearfar data check "
+                f"{run.config.data.root}), the background (--data.background) and how near and far rays go (near and "
+                "far of the cameras, or --objects.near and --objects.far); if these are right, train longer."
+            )
+    return said
+
+
+def _psnr(found: Mapping[str, Any]) -> float:
+    return float(found["psnr"]["value"])
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:

@@ -61,9 +61,9 @@ def path_cameras(scene: Scene, kind: str, n: int) -> list[Camera]:
     """
     cameras = scene.cameras("train") or scene.cameras()
     target, up = focus_point(cameras), _up(cameras)
-    radius, elevation, azimuth = _polar(cameras, target, up)
+    radius, elevation, _ = _polar(cameras, target, up)
     if kind == "auto":
-        kind = "orbit" if _around(azimuth) else "sway"
+        kind = "sway" if one_sided(scene) else "orbit"
     like: dict[str, Any] = {
         "target": target.tolist(), "up": up.tolist(), "like": replace(cameras[0], distortion=()),
         "near": cameras[0].near, "far": cameras[0].far,
@@ -76,6 +76,13 @@ def path_cameras(scene: Scene, kind: str, n: int) -> list[Camera]:
     if kind == "sway":
         return sway([replace(camera, distortion=()) for camera in cameras], n)
     raise ConfigError(f"unknown path {kind!r}", expected="auto | orbit | spiral | sway | FILE.json")
+
+
+def one_sided(scene: Scene) -> bool:
+    """Whether cameras leave out a side of what they look at: an orbit then shows what no view saw."""
+    cameras = scene.cameras("train") or scene.cameras()
+    turns = np.sort(_polar(cameras, focus_point(cameras), _up(cameras))[2] % 360)
+    return bool(np.diff(turns, append=turns[0] + 360).max() >= GAP)
 
 
 def read_poses(path: Path, like: Camera, frames: int = 0) -> list[Camera]:
@@ -139,11 +146,6 @@ def _polar(
     side /= np.linalg.norm(side)
     azimuth = np.degrees(np.arctan2(away @ np.cross(up, side), away @ side))
     return radius, np.degrees(np.arcsin(np.clip(height / np.maximum(radius, 1e-12), -1, 1))), azimuth
-
-
-def _around(azimuth: NDArray[np.float64]) -> bool:
-    turns = np.sort(azimuth % 360)
-    return bool(np.diff(turns, append=turns[0] + 360).max() < GAP)
 
 
 def _posed(entry: Any, content: Mapping[str, Any], like: Camera, path: Path) -> Camera:
