@@ -3,8 +3,8 @@
     python benchmarks/study_check.py [--rows 10000]
 
 The rows are valid, which is the slowest case: every rule is asked of every box. Images are files of their own, PNG of
-320 x 256. "first" is a process's first check, "again" another one of the same files, whose headers are remembered
-(every split of a run opens the study anew). "decoded" also decodes every image, for damage and leaks, on the first rows
+320 x 256. "first" is a process's first check, "again" another one of the same files, whose headers are remembered.
+"decoded" also decodes every image, for damage and leaks, on the first rows
 alone. CPU and wall times of one thread. Writes benchmarks/results/study_check.json.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from nearfar.config import DataConfig
 from nearfar.data.dataset import Record, SampleDataset
 from nearfar.data.readers.base import Problem, Reader, Scan, root_of
 from nearfar.data.study import CLASSES, OBJECT_CLASSES, StudyDataset, StudyRecord
-from nearfar.data.study_check import leaks, sheet_findings
 from nearfar.data.study_content import content_findings
 from nearfar.data.study_rules import FIXES, Finding, Rules
-from nearfar.data.study_sheets import SPLITS, Sheet, read_sheet, records_of, rules_of, sheet_paths
+from nearfar.data.study_scan import examine
+from nearfar.data.study_sheets import SPLITS, rules_of, sheet_paths
 from nearfar.errors import DataError
 
 _SNIFF = 4096  # characters in which the first row of a study shows
@@ -44,17 +43,15 @@ class Study(Reader):
             raise DataError(
                 "there is no file of samples", where=root, expected=" or ".join(f"{s}.json" for s in SPLITS)
             )
-        sheets = {split: read_sheet(path, image_root=config.image_root) for split, path in paths.items()}
-        findings = [finding for sheet in sheets.values() for finding in sheet_findings(sheet, rules)] + leaks(sheets)
-        records = [] if any(f.level == "error" for f in findings) else _records(sheets, rules)
+        found = examine(paths, rules, config.image_root)
         return Scan(
-            records,
+            list(found.records),
             CLASSES,
-            problems=[as_problem(finding) for finding in findings],
+            problems=[as_problem(finding) for finding in found.findings],
             grouped=True,
             build=lambda records, config, root: _dataset(records, config, root, rules),
-            review=lambda: map(as_problem, content_findings(sheets)),
-            look_alikes=not all(isinstance(r, StudyRecord) and r.patient for r in records),
+            review=lambda: map(as_problem, content_findings(found.sheets)),
+            look_alikes=not all(record.patient for record in found.records),
         )
 
     def write_example(self, root: Path, *, count: int = 24, size: int = 16, seed: int = 0) -> Path:
@@ -79,11 +76,6 @@ def as_problem(finding: Finding) -> Problem:
         level=finding.level,
         location=finding.location,
     )
-
-
-def _records(sheets: Mapping[str, Sheet], rules: Rules) -> list[Record]:
-    taken: set[str] = set()
-    return [record for split, sheet in sheets.items() for record in records_of(sheet, split or None, rules, taken)]
 
 
 def _dataset(records: list[Record], config: DataConfig, root: Path, rules: Rules) -> SampleDataset:
