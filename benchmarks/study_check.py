@@ -4,8 +4,8 @@
 
 The rows are valid, which is the slowest case: every rule is asked of every box. Images are files of their own, PNG of
 320 x 256. "first" is a process's first check, "again" another one of the same files, whose headers are remembered.
-"decoded" also decodes every image, for damage and leaks, on the first rows
-alone. CPU and wall times of one thread. Writes benchmarks/results/study_check.json.
+"decoded" also decodes every image, for damage and leaks, on the first rows alone. CPU and wall times of one thread.
+Writes benchmarks/results/study_check.json.
 """
 
 from __future__ import annotations

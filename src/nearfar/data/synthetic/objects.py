@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.objects_layouts import LISTS, write_objects, write_scene
 from nearfar.data.synthetic.objects_trace import Box, Ellipsoid, Primitive, RayGrid, Vector, render
 from nearfar.errors import ConfigError
@@ -116,7 +117,9 @@ def generate_objects(
     cuts = np.rint(np.cumsum((0.0, *shares)) / sum(shares) * n).astype(int)
     names = list(objects)
     splits = {name: names[a:b] for name, a, b in zip(("train", "val", "test"), cuts, cuts[1:], strict=False)}
-    return write_objects(_fresh(root), CATEGORY, objects, nmr_cameras(size), splits)
+    with whole_folder(Path(root)) as folder:
+        write_objects(folder, CATEGORY, objects, nmr_cameras(size), splits)
+    return Path(root)
 
 
 def generate_scene(root: Path, *, views: tuple[int, int] = (40, 10), size: int = 64, seed: int = 0) -> Path:
@@ -132,7 +135,9 @@ def generate_scene(root: Path, *, views: tuple[int, int] = (40, 10), size: int =
     like = _lens(size, SCENE_FOV)
     train = [orbit(1, SCENE_RADIUS, up, start=turn, near=2.0, far=6.0, like=like)[0] for turn, up in places]
     test = orbit(views[1], SCENE_RADIUS, 30.0, near=2.0, far=6.0, like=like)
-    return write_scene(_fresh(root), demo_scene(), {"train": train, "test": test})
+    with whole_folder(Path(root)) as folder:
+        write_scene(folder, demo_scene(), {"train": train, "test": test})
+    return Path(root)
 
 
 def generate(root: Path, *, n: int = 60, seed: int = 0) -> Path:
@@ -153,13 +158,6 @@ def generate(root: Path, *, n: int = 60, seed: int = 0) -> Path:
 
 def _lens(size: int, fov: float) -> Camera:
     return orbit(1, 1.0, width=size, height=size, fov=fov)[0]
-
-
-def _fresh(root: Path) -> Path:
-    root = Path(root)
-    if root.is_file() or (root.is_dir() and any(root.iterdir())):
-        raise ConfigError(f"{root} is not empty", fix="Choose another folder, or remove it.")
-    return root
 
 
 def _colour(rng: np.random.Generator) -> Vector:
