@@ -16,13 +16,8 @@ Writes benchmarks/results/csip.json, seed by seed, and goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,8 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
-from scipy import stats
+import seeds
 
 from nearfar import configio
 from nearfar.config import EvalConfig
@@ -75,46 +69,21 @@ ACCURACY, NDCG = "relations, accuracy", "retrieval, NDCG@5 rescaled"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=ARMS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--folder", type=Path, help="keep worlds and runs here")
-    parser.add_argument("--summary", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    for seed in () if args.summary else args.seeds:
-        folder = args.folder or Path(tempfile.mkdtemp())
-        measure(seed, args.arms, folder, args.out)
-        if args.folder is None:
-            shutil.rmtree(folder)
-    content = read(args.out)
+    args = seeds.parser(__doc__, ARMS, RESULTS).parse_args()
+    content = seeds.run(args, world, train_and_measure, summary)
     for name, row in content["differences"].items():
         print(name, {key: {k: round(v, 4) for k, v in value.items()} for key, value in row.items()})
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What was measured so far, {"runs": {seed: {arm: figures}}, ...}, with the differences made anew."""
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
+def world(folder: Path, seed: int) -> None:
+    # World sizes and epochs were raised once, after a first look at the smaller world of seed 0.
+    generate(folder, n=SCENES, seed=1000 + seed)
+
+
+def summary(runs: seeds.Runs) -> dict[str, Any]:
+    """The settings, and the differences made anew."""
     settings = {**SETTINGS, "train.epochs": EPOCHS, "scenes": SCENES}
-    return {"runs": runs, "settings": settings, "differences": dict(differences(runs))}
-
-
-def measure(seed: int, arms: list[str], folder: Path, out: Path) -> None:
-    """Add the missing arms of a seed to the results."""
-    world = folder / f"world{seed}"
-    for arm in arms:
-        if arm in read(out)["runs"].get(str(seed), {}):
-            continue
-        if not world.exists():
-            # World sizes and epochs were raised once, after a first look at the smaller world of seed 0.
-            generate(world, n=SCENES, seed=1000 + seed)
-        made = train_and_measure(arm, seed, world, folder / f"{arm}-{seed}")
-        runs = read(out)["runs"]  # anew: other seeds may be measured beside this one
-        runs.setdefault(str(seed), {})[arm] = made
-        out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
-        out.write_text(json.dumps(read(out), indent=1) + "\n", encoding="utf-8")
+    return {"settings": settings, "differences": dict(differences(runs))}
 
 
 def train_and_measure(arm: str, seed: int, world: Path, folder: Path) -> dict[str, float]:
@@ -133,7 +102,6 @@ def train_and_measure(arm: str, seed: int, world: Path, folder: Path) -> dict[st
     if arm == "untrained":
         figures |= without_pictures(parts, seed)
     seconds = {"train_seconds": round(trained - start, 1), "eval_seconds": round(time.process_time() - trained, 1)}
-    print(seed, arm, figures, seconds, flush=True)
     return {**figures, **seconds}
 
 
@@ -196,7 +164,7 @@ def banner_features(pairs: Pairs) -> Any:
     return normalise(banners.reshape(len(banners), -1))
 
 
-def differences(runs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+def differences(runs: seeds.Runs) -> Iterable[tuple[str, Any]]:
     """(figure, {"over ARM": {"value", "low", "high", "seeds"}}): C-SIP minus the other, paired by seed."""
     for figure, boxes in ((ACCURACY, "boxes"), (NDCG, f"boxes, {NDCG}")):
         others = {"boxes": ("untrained", boxes), **{arm: (arm, figure) for arm in ARMS if arm != "csip"}}
@@ -206,13 +174,7 @@ def differences(runs: dict[str, Any]) -> Iterable[tuple[str, Any]]:
             name: [r["csip"][figure] - r[arm][key] for r in runs.values() if {"csip", arm} <= set(r)]
             for name, (arm, key) in others.items()
         }
-        yield figure, {f"over {name}": _interval(values) for name, values in gaps.items() if len(values) > 1}
-
-
-def _interval(values: list[float]) -> dict[str, float]:
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return {"value": mean, "low": mean - half, "high": mean + half, "seeds": len(values)}
+        yield figure, {f"over {name}": seeds.interval(values) for name, values in gaps.items() if len(values) > 1}
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import seeds
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
@@ -123,10 +123,8 @@ def score(task: Task, net: nn.Module) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> dict[str, float]:
-    """Mean with its 95 % interval over seeds."""
-    mean = float(np.mean(values))
-    half = float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return {"value": mean, "low": mean - half, "high": mean + half, "sd": float(np.std(values, ddof=1))}
+    """Mean with its 95 % interval over seeds, and their deviation."""
+    return {**seeds.interval(values), "sd": float(np.std(values, ddof=1))}
 
 
 def summary(scores: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -13,22 +13,15 @@ Writes benchmarks/results/saco.json, seed by seed, and goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
-import torch
-from scipy import stats
+import seeds
 
 from nearfar import configio
 from nearfar.data.synthetic.sentinel_layouts import write_eurosat, write_oscd, write_seco
@@ -70,46 +63,13 @@ TASKS = tuple(task for task, _ in FIGURES.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--folder", type=Path, help="keep worlds and runs here")
-    parser.add_argument("--summary", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    for seed in () if args.summary else args.seeds:
-        folder = args.folder or Path(tempfile.mkdtemp())
-        measure(seed, args.arms, folder, args.out)
-        if args.folder is None:
-            shutil.rmtree(folder)
-    runs = read(args.out)
-    content = {"runs": runs, "settings": SETTINGS, "differences": differences(runs)}
-    args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(
-        "\n".join(
-            f"{figure}: {over} {value}" for figure, row in content["differences"].items() for over, value in row.items()
-        )
-    )
+    args = seeds.parser(__doc__, ARMS, RESULTS).parse_args()
+    for figure, row in seeds.run(args, generate, train_and_measure, summary)["differences"].items():
+        print("\n".join(f"{figure}: {over} {value}" for over, value in row.items()))
 
 
-def read(path: Path) -> dict[str, Any]:
-    """seed -> arm -> figures, of what was measured so far."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))["runs"]) if path.is_file() else {}
-
-
-def measure(seed: int, arms: list[str], folder: Path, out: Path) -> None:
-    """Add the missing arms of a seed to the results."""
-    world = folder / f"world{seed}"
-    for arm in arms:
-        runs = read(out)
-        if arm in runs.get(str(seed), {}):
-            continue
-        if not world.exists():
-            generate(world, seed)
-        runs.setdefault(str(seed), {})[arm] = train_and_measure(arm, seed, world, folder / f"{arm}-{seed}")
-        out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+def summary(runs: seeds.Runs) -> dict[str, Any]:
+    return {"settings": SETTINGS, "differences": differences(runs)}
 
 
 def generate(world: Path, seed: int) -> None:
@@ -133,11 +93,10 @@ def train_and_measure(arm: str, seed: int, world: Path, folder: Path) -> dict[st
     metrics = evaluate(run, replace(config.eval, tasks=TASKS))
     figures = {figure: float(metrics[task][key]["value"]) for figure, (task, key) in FIGURES.items()}
     seconds = {"train_seconds": round(trained - start, 1), "eval_seconds": round(time.process_time() - trained, 1)}
-    print(seed, arm, figures, seconds, flush=True)
     return {**figures, **seconds}
 
 
-def differences(runs: dict[str, Any]) -> dict[str, Any]:
+def differences(runs: seeds.Runs) -> dict[str, Any]:
     """figure -> {"over ARM": {"value", "low", "high", "seeds"}}: SACo+ minus the other, paired by seed."""
     found: dict[str, Any] = {}
     for figure in FIGURES:
@@ -145,11 +104,7 @@ def differences(runs: dict[str, Any]) -> dict[str, Any]:
             pairs = [r["saco_plus"][figure] - r[arm][figure] for r in runs.values() if {"saco_plus", arm} <= set(r)]
             if arm == "saco_plus" or len(pairs) < 2:
                 continue
-            mean, error = float(np.mean(pairs)), float(stats.sem(pairs))
-            half = float(stats.t.ppf(0.975, len(pairs) - 1)) * error
-            found.setdefault(figure, {})[f"over {arm}"] = {
-                "value": mean, "low": mean - half, "high": mean + half, "seeds": len(pairs)
-            }  # fmt: skip
+            found.setdefault(figure, {})[f"over {arm}"] = seeds.interval(pairs)
     return found
 
 

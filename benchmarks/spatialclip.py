@@ -15,14 +15,9 @@ Writes benchmarks/results/spatialclip.json, seed by seed, and goes on where it s
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -31,9 +26,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import seeds
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from nearfar import configio
 from nearfar.data import make_loader
@@ -64,44 +59,22 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=ARMS)
+    parser = seeds.parser(__doc__, ARMS, RESULTS)
     parser.add_argument("--patients", type=int, default=PATIENTS)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--summary", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    for seed in () if args.summary else args.seeds:
-        folder = Path(tempfile.mkdtemp())
-        measure(seed, args.arms, args.patients, folder, args.out)
-        shutil.rmtree(folder)
-    for name, row in read(args.out)["summary"].items():
+    content = seeds.run(
+        args,
+        lambda study, seed: generate(study, n=args.patients, seed=1000 + seed),
+        train_and_measure,
+        lambda runs: {"settings": SETTINGS, "ceilings": ceilings(), "summary": dict(summary(runs))},
+    )
+    for name, row in content["summary"].items():
         print(f"{name:18s}", {key: {k: round(v, 3) for k, v in value.items()} for key, value in row.items()})
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What was measured so far, {"runs": {seed: {arm: figures}}, ...}, with the summary made anew."""
-    runs = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.is_file() else {}
-    ceilings = {"+".join(part): bayes_ceiling(part).roc_auc for part in [*SETS, MODALITIES]}
-    return {"runs": runs, "settings": SETTINGS, "ceilings": ceilings, "summary": dict(summary(runs))}
-
-
-def measure(seed: int, arms: list[str], patients: int, folder: Path, out: Path) -> None:
-    """Add the missing arms of a seed to the results."""
-    study = folder / "study"
-    for arm in arms:
-        if arm in read(out)["runs"].get(str(seed), {}):
-            continue
-        if not study.exists():
-            generate(study, n=patients, seed=1000 + seed)
-        made = train_and_measure(arm, seed, study, folder / arm.replace(" ", "-"))
-        runs = read(out)["runs"]  # anew: other seeds may be measured beside this one
-        runs.setdefault(str(seed), {})[arm] = made
-        out.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
-        out.write_text(json.dumps(read(out), indent=1, default=str) + "\n", encoding="utf-8")
-        print(seed, arm, {k: v for k, v in made.items() if not isinstance(v, dict)}, flush=True)
+def ceilings() -> dict[str, float]:
+    """By modalities, the best that they can do."""
+    return {"+".join(part): bayes_ceiling(part).roc_auc for part in [*SETS, MODALITIES]}
 
 
 def train_and_measure(arm: str, seed: int, study: Path, folder: Path) -> dict[str, Any]:
@@ -152,34 +125,26 @@ def realised(study: Path, data: StudyDataset, seen: tuple[str, ...]) -> float:
     return roc_auc(np.asarray(data.labels), np.array(passing, dtype=np.float64))
 
 
-def summary(runs: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+def summary(runs: seeds.Runs) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     """By arm: mean and interval of each figure, of AUC minus the ceiling of the frames, of three stages minus it."""
     for arm in ARMS:
         found = {seed: run[arm] for seed, run in runs.items() if arm in run}
         if not found:
             continue
         row = {
-            name: interval([r[name] for r in found.values()])
+            name: seeds.interval([r[name] for r in found.values()])
             for name in ("auc", "accuracy", "ece_raw", "ece", "seconds")
         }
-        row["auc_minus_ceiling"] = interval([r["auc"] - r["ceiling"] for r in found.values()])
+        row["auc_minus_ceiling"] = seeds.interval([r["auc"] - r["ceiling"] for r in found.values()])
         whole = [
             runs[seed]["three stages"]["auc"] - r["auc"] for seed, r in found.items() if "three stages" in runs[seed]
         ]
         if whole and arm != "three stages":
-            row["three_stages_minus_it"] = interval(whole)
+            row["three_stages_minus_it"] = seeds.interval(whole)
         for cohort in next(iter(found.values()))["cohorts"]:
-            row[f"{cohort}, auc"] = interval([r["cohorts"][cohort]["auc"] for r in found.values()])
-            row[f"{cohort}, ece"] = interval([r["cohorts"][cohort]["ece"] for r in found.values()])
+            row[f"{cohort}, auc"] = seeds.interval([r["cohorts"][cohort]["auc"] for r in found.values()])
+            row[f"{cohort}, ece"] = seeds.interval([r["cohorts"][cohort]["ece"] for r in found.values()])
         yield arm, row
-
-
-def interval(values: list[float]) -> dict[str, float]:
-    """Mean with a 95 % interval over seeds, where there are two."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    made = {"value": mean, "seeds": n}
-    return made if n < 2 else {**made, "low": mean - half, "high": mean + half}
 
 
 if __name__ == "__main__":
