@@ -54,7 +54,9 @@ def test_navigation_names_every_page() -> None:
     assert sorted(pages) == sorted(p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md"))
 
 
-def generator() -> ModuleType:
+@pytest.fixture
+def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "docs")  # as when it is run as a script
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -64,8 +66,8 @@ def generator() -> ModuleType:
     return module
 
 
-def test_generated_parts_are_up_to_date() -> None:
-    stale = [name(path) for path, text in generator().pages().items() if path.read_text(encoding="utf-8") != text]
+def test_generated_parts_are_up_to_date(generator: ModuleType) -> None:
+    stale = [name(path) for path, text in generator.pages().items() if path.read_text(encoding="utf-8") != text]
     assert not stale, "run: python docs/generate.py"
 
 

@@ -29,15 +29,15 @@ class SceneData:
     root: Path | None = None
     """folder of a scene, or for objects of many"""
     format: str = "auto"
-    """transforms, colmap, nsvf, srn, dvr"""
+    """transforms, colmap, nsvf, srn, dvr, or auto: recognise the layout"""
     scale: float = 1.0
     """factor on the size of a scene's images"""
     hold_out: int = 8
-    """every so-manieth view is held out where the format has no splits; 0: none"""
+    """every hold_out-th view is held out where the format has no splits; 0: none"""
     background: tuple[float, float, float] | None = None
     """what lies behind transparent pixels, in the place of what the format says"""
     initial: Literal["auto", "hull", "bbox", "ply", "colmap", "cube", "sphere"] = "auto"
-    """scene: where the first points come from"""
+    """scene: where the first points come from; auto: the scene's own, else hull, else bbox, else cube"""
     initial_path: Path | None = None
     """file for ply, folder for colmap"""
     normalise: bool = True
@@ -55,6 +55,7 @@ class SceneTrain:
     """How long, on what, and what is kept."""
 
     steps: int = 8000
+    """of training at most"""
     max_seconds: float = 0.0
     """of steps alone, after which training ends and towards which rates fall; 0: by steps. Which step meets it depends
     on the machine, so that only runs by steps are the same each time"""
@@ -79,11 +80,15 @@ class SceneTrain:
     keep: int = 2
     """checkpoints kept"""
     seed: int = 0
+    """of the first points, all weights and all draws"""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """bf16-mixed is for GPUs"""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU where there is one"""
     devices: int = 1
     """processes: each draws its own rays, and the gradients are averaged"""
     nodes: int = 1
+    """machines, each with as many"""
     threads: int = 1
     """CPU threads of torch"""
 

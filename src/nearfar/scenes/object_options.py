@@ -49,6 +49,7 @@ class ObjectOptions:
     near: float = 0.0
     """between these distances along the viewing axis rays are sampled; 0: the camera's own"""
     far: float = 0.0
+    """the other end; 0: the camera's own"""
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """what rays show that nothing stops"""
 
@@ -59,11 +60,13 @@ class ObjectOptions:
     encoder_pool: int = 2
     """cells a side of the pooled map behind a global latent; published: 4 at 64 pixels, the whole map"""
     branches: Literal["both", "cnn", "ffc"] = "both"
+    """of cnn_ffc: convolutions, fast Fourier convolutions, or both"""
     activation: Literal["relu", "identity"] = "relu"
     """after a Fourier convolution; identity is published"""
     squeeze: bool = True
     """channel attention of the encoder; published: drawn anew at every forward, so none is trained"""
     freeze_encoder: bool = False
+    """learn the field alone"""
 
     objects: int = 8
     """of a training step, drawn with replacement"""
@@ -84,6 +87,7 @@ class ObjectOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: down to `floor` of the rate"""
     floor: float = 0.05
+    """share of the rate that is left at the end"""
     warmup: int = 100
     """steps of linear warm-up"""
     clip: float = 0.25

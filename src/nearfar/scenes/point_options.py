@@ -26,8 +26,11 @@ class PointOptions:
     width: int = 64
     """of the networks of keys, queries and values"""
     key_layers: int = 2
+    """layers of the network of keys"""
     query_layers: int = 2
+    """of queries"""
     value_layers: int = 3
+    """of values"""
     feature_dim: int = 64
     """learned values of a point"""
     pixel_dim: int = 0
@@ -42,6 +45,7 @@ class PointOptions:
     head: Literal["mlp", "unet"] = "mlp"
     """colours from each ray by itself, or by a U-Net from whole patches"""
     head_width: int = 64
+    """of the head's hidden layers"""
     influence: float = 1.0
     """of every point at the start; the published 0 gives keys and queries no gradient at first"""
     background_score: float = 5.0
@@ -49,6 +53,7 @@ class PointOptions:
     background: Literal["colour", "direction"] = "colour"
     """what rays without points show: one colour, or a small network of the direction (photographs of real places)"""
     background_colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """0 to 1; a background that the scene declares goes before it"""
     ahead: bool = True
     """rays see only points before the camera; published: also those behind it"""
     memory_bytes: int = 1 << 30
@@ -61,14 +66,19 @@ class PointOptions:
     patch: int = 0
     """side of a square patch in place of single rays; the U-Net head needs one"""
     rate_points: float = 5e-3
-    """learning rates of Adam: of places (world units), the attention, the head, point features and influence"""
+    """learning rate of Adam for the places of points, world units"""
     rate_attention: float = 5e-3
+    """of the attention"""
     rate_head: float = 5e-3
+    """of the head"""
     rate_features: float = 1.25e-2
+    """of point features"""
     rate_influence: float = 1.25e-2
+    """of influence"""
     schedule: Literal["cosine", "half"] = "cosine"
     """cosine: to `floor` of the rate; half: half of that way (published for all but the points, which take cosine)"""
     floor: float = 0.05
+    """share of the rate that is left at the end"""
     warmup: int = 50
     """steps of linear warm-up"""
     warmup_points: bool = True
@@ -77,15 +87,21 @@ class PointOptions:
     prune_every: int = 0
     """steps between removals of points without influence; 0: never"""
     prune_from: int = 0
+    """from this step on"""
     prune_until: int = 0
+    """and before this one"""
     prune_below: float = 0.0
     """points of this influence or less are removed"""
     add_every: int = 0
     """steps between additions of points where the cloud is uneven; 0: never"""
     add_from: int = 0
+    """from this step on"""
     add_until: int = 0
+    """and before this one"""
     add_number: int = 0
+    """points at a time"""
     max_points: int = 30_000
+    """above which none are added"""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:
