@@ -188,7 +188,7 @@ def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = T
     Row 0 is the sum over near pairs, row 1 their log-sum-exp, row 2 that of far ones. Row i of x and row i of y have
     groups[i], compared across ranks (default: one each, so that near is s_ii alone). near: whether rows 0 and 1 are
     wanted. Both sides come from one pass over this rank's rows and the columns of all ranks: 4 units where two
-    one-sided passes take 8. What other ranks' rows add to a column comes from those ranks, 3 numbers a column.
+    one-sided passes take 8. What other ranks' rows add to a column comes from those ranks, at most 5 numbers each.
     """
     counts = parallel.sizes(len(x))
     first = parallel.offset(len(x), counts)
