@@ -2,6 +2,8 @@
 
 import copy
 import io
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from nearfar.errors import DataError, ShapeError
 from nearfar.methods import load_method_class
 from nearfar.methods.base import Batch, Method
 from nearfar.presets import METHODS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "methods"))
+from loops import plain_loop
 
 SMALL: dict[str, dict[str, Any]] = {
     "moco": {"queue": 32, "momentum": 0.9},
@@ -79,17 +84,7 @@ def picked(value: Any, rows: torch.Tensor) -> Any:
 
 
 def train(name: str, method: Method, steps: int, lr: float = 0.003, first: int = 0) -> list[float]:
-    opt = torch.optim.AdamW(method.parameters(), lr=lr)
-    losses = []
-    for number in range(first, first + steps):
-        batch = toy(name, number)
-        out = method.step(batch)
-        out.loss.backward()
-        opt.step()
-        opt.zero_grad()
-        method.after_step()
-        losses.append(float(out.loss.detach()))
-    return losses
+    return plain_loop(method, (toy(name, number) for number in range(first, first + steps)), lr)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,9 +1,7 @@
 """C-SIP: banners of the views, the loss against its formula, false negatives, the scale, two passes, two ranks."""
 
-import copy
 import math
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,10 @@ from nearfar.methods.base import Batch
 from nearfar.methods.csip import CSIP
 from nearfar.presets import DEMOS
 from nearfar.spatial import force_banner
-from nearfar.train.gradcache import two_pass_step
 from nearfar.views.pairs import mirrored_banner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from loops import assert_ranks_equal_one, assert_two_passes_equal_one, in_double, plain_loop
 
 RGB = Channels.of({"rgb": ["r", "g", "b"]})
 MASKED = Channels.of({"rgb": ["r", "g", "b"], "masks": ["subject", "object"]})
@@ -157,12 +157,7 @@ def test_features_before_the_heads_and_embeddings_after() -> None:
 @pytest.mark.parametrize("options", [{}, {"false_negatives": "soft", "label_smoothing": 0.1, "same_image": "mask"}])
 def test_two_passes_equal_one(rows: int, options: dict[str, Any]) -> None:
     method = make(**options).double()
-    batch = {k: v.double() if v.is_floating_point() else v for k, v in method.views(pairs()).items()}
-    other = copy.deepcopy(method)
-    method.step(batch).loss.backward()
-    two_pass_step(other, batch, rows, project=other.project, backward=torch.Tensor.backward, unsynced=nullcontext)
-    for (name, one), two in zip(method.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-8, msg=name)
+    assert_two_passes_equal_one(method, in_double(method.views(pairs())), rows)
 
 
 def test_forces_and_banners_by_configuration() -> None:
@@ -236,15 +231,7 @@ def test_real_pictures(shared_data: Path) -> None:
     encoder = EncoderConfig("nano_cnn", {"width": 16, "depth": 1}, size=32)
     torch.manual_seed(0)
     method = nearfar.create("csip", channels=dataset.channels, encoder=encoder, rows=9, head_norm="batch")
-    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(12):
-        out = method.step(batch)
-        out.loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step()
-        losses.append(float(out.loss.detach()))
+    losses = plain_loop(method, [batch] * 12)
     assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
     assert isinstance(method, CSIP)
     near = logits(method, method.views(batch)).detach()
@@ -252,24 +239,16 @@ def test_real_pictures(shared_data: Path) -> None:
     assert method.embed_images(batch["image"]).isfinite().all() and method.embed_masks(batch["masks"]).isfinite().all()
 
 
-def joined_gradient(method: CSIP) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", [0, 2])
 def test_ranks_equal_the_joined_batch(chunk: int) -> None:
     """Real DDP over two ranks with 6 and 4 pairs, in one pass and in two; the learned scale included."""
-    sys.path[:0] = [str(Path(__file__).parents[1] / "distributed"), str(Path(__file__).parent)]
+    sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
     import csip_ranks
     from gloo_pool import GlooPool
 
-    method = csip_ranks.build()
-    method.step(csip_ranks.viewed(method)).loss.backward()
-    expected = joined_gradient(method)
     pool = GlooPool(2)
     try:
-        for got in pool.run(csip_ranks.ddp_gradient, chunk):
-            assert (torch.from_numpy(got) - expected).norm() <= 1e-6 * expected.norm()
+        assert_ranks_equal_one(pool.run(csip_ranks.gradients, chunk), *csip_ranks.build())
     finally:
         pool.close()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from nearfar.methods.seco import SeCo
 from nearfar.presets import PRESETS
 from nearfar.spatial.sensors import sensor
 from nearfar.train.gradcache import two_pass_step
+
+sys.path.insert(0, str(Path(__file__).parent))
+from loops import plain_loop
 
 BANDS = sensor("sentinel2_l2a").names
 S2 = Channels.of({"s2": BANDS})
@@ -67,16 +71,7 @@ def series(step: int = 0, places: int = 12, dates: int = 6, side: int = 20) -> B
 
 
 def train(method: Method, steps: int, first: int = 0, lr: float = 3e-3) -> list[float]:
-    optimizer = torch.optim.AdamW(method.parameters(), lr=lr)
-    losses = []
-    for number in range(first, first + steps):
-        out = method.step(series(number))
-        out.loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step()
-        losses.append(float(out.loss.detach()))
-    return losses
+    return plain_loop(method, map(series, range(first, first + steps)), lr)
 
 
 @pytest.mark.parametrize("preset", FAMILY)

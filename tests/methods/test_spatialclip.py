@@ -2,7 +2,6 @@
 
 import copy
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.losses import Relations, binary_loss, clip_loss
 from nearfar.methods.spatialclip import SpatialCLIP
 from nearfar.methods.spatialclip_parts import caption_ids, dropped
-from nearfar.train.gradcache import two_pass_step
 
 sys.path.insert(0, str(Path(__file__).parent))
+from loops import assert_ranks_equal_one, assert_two_passes_equal_one, in_double
 from studies import STILL, make, study
 
 PAIRS = (("image", "text", 0.06), ("image", "boxes", 0.04), ("text", "boxes", 0.04))
@@ -266,12 +265,7 @@ def test_the_shared_encoder_tells_label_and_structures_from_the_image() -> None:
 @pytest.mark.parametrize("options", [{}, {"fusion": "softmax", "preservation": 0.3, "structures": 0.5, "dropout": 0.4}])
 def test_two_passes_equal_one(rows: int, options: dict[str, Any]) -> None:
     method = make(**options).double()
-    batch = {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in study().items()}
-    batch, other = method.views(batch), copy.deepcopy(method)
-    method.step(batch).loss.backward()
-    two_pass_step(other, batch, rows, project=other.project, backward=torch.Tensor.backward, unsynced=nullcontext)
-    for (name, one), two in zip(method.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(two.grad, one.grad, rtol=1e-5, atol=1e-8, msg=name)
+    assert_two_passes_equal_one(method, method.views(in_double(study())), rows)
 
 
 def test_the_published_head_and_weights() -> None:
@@ -318,12 +312,6 @@ def test_ranks_equal_the_joined_batch() -> None:
     pool = GlooPool(2)
     try:
         for kind, chunk in (("all", 0), ("all", 2), ("text", 0), ("text", 2)):
-            method = spatialclip_ranks.build(kind)
-            method.step(spatialclip_ranks.viewed(method)).loss.backward()
-            for gradient in pool.run(spatialclip_ranks.ddp_gradient, kind, chunk):
-                for name, p in method.named_parameters():
-                    got = torch.from_numpy(gradient[name])
-                    expected = torch.zeros_like(p) if p.grad is None else p.grad
-                    torch.testing.assert_close(got, expected, atol=1e-8, rtol=1e-5, msg=f"{kind} {chunk} {name}")
+            assert_ranks_equal_one(pool.run(spatialclip_ranks.gradients, kind, chunk), *spatialclip_ranks.build(kind))
     finally:
         pool.close()
