@@ -26,7 +26,7 @@ PRESETS: dict[str, Preset] = {
         {
             **_MIRRORS,
             "views.flip_horizontal": 0.5,
-            "train.batch_size": 48,
+            "train.batch_size": 24,
             "train.lr": 2e-3,
             "train.weight_decay": 1e-4,
         },
