@@ -60,10 +60,7 @@ class SampleDataset(Dataset[Sample]):
 
     def __getitem__(self, key: int | Key) -> Sample:
         """The sample at an index (seed 0) or a `Key`; IndexError outside, DataError where the file is bad."""
-        index, seed = key if isinstance(key, tuple) else (int(key), 0)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a dataset of {len(self)}")
-        index %= len(self)
+        index, seed = self._place(key)
         image, mask = self._load(index)
         sample = Sample(
             image=image.clone(),
@@ -89,6 +86,18 @@ class SampleDataset(Dataset[Sample]):
 
     def _load(self, index: int) -> tuple[Tensor, Tensor | None]:
         raise NotImplementedError
+
+    def _take_columns(self, records: Sequence[Record]) -> None:
+        self.labels = np.array([r.label for r in records], dtype=np.int64)
+        self.true_labels = np.array([r.true_label for r in records], dtype=np.int64)
+        self.groups, self.ids = tuple(r.group for r in records), tuple(r.id for r in records)
+
+    def _place(self, key: int | Key) -> tuple[int, int]:
+        """The index from 0 and the seed of a key."""
+        index, seed = key if isinstance(key, tuple) else (int(key), 0)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} of a dataset of {len(self)}")
+        return index % len(self), seed
 
 
 class ImageDataset(SampleDataset):
@@ -123,10 +132,7 @@ class ImageDataset(SampleDataset):
         self.records, self.channels, self.classes = list(records), channels, tuple(classes)
         self.root, self.size, self.scale = root, size, scale
         self.has_masks = any(r.mask is not None for r in self.records) if has_masks is None else has_masks
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         self._cache = SampleCache(cache_bytes)
 
     def subset(self, indices: Iterable[int]) -> Self:

@@ -99,10 +99,7 @@ class PairDataset(SampleDataset):
         self.size, self.mask_size, self.scale, self.has_masks = size, mask_size, scale, False
         self.channels = pair_channels(modalities)
         self.predicates = tuple(predicates)
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         numbers: dict[Path, int] = {}
         self.image_indices = np.array([numbers.setdefault(r.image, len(numbers)) for r in self.records], np.int64)
         self._named = any(r.subject.name or r.object.name for r in self.records)

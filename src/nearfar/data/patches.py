@@ -44,10 +44,7 @@ class PatchDataset(SampleDataset):
     ) -> None:
         self.records, self.optics, self.classes, self.root = list(records), optics, tuple(classes), root
         self.channels, self.size, self.has_masks = optics.named_channels(), size, False
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         self._finest = min(optics.sensor.band(name).resolution_m for name in optics.channels)
         self._cache = SampleCache(cache_bytes)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nearfar.data.dataset import Key, Record, SampleDataset
 from nearfar.data.sample import Sample
 from nearfar.data.scenes import Source
+from nearfar.data.series import draw_window
 from nearfar.errors import DataError
 
 _MASK = (1 << 64) - 1
@@ -47,10 +48,7 @@ class SceneDataset(SampleDataset):
             )
 
     def __getitem__(self, key: int | Key) -> Sample:
-        index, seed = key if isinstance(key, tuple) else (int(key), 0)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a dataset of {len(self)}")
-        index %= len(self)
+        index, seed = self._place(key)
         record = self.records[index]
         rng = np.random.default_rng(seed & _MASK) if seed else None
         days = self.source.days(record)
@@ -99,14 +97,4 @@ class SceneDataset(SampleDataset):
     def _window(self, record: Record, rng: np.random.Generator | None) -> tuple[slice, slice]:
         if record.id not in self._shapes:
             self._shapes[record.id] = self.source.shape(record)
-        shape = self._shapes[record.id]
-        if min(shape) < self.size:
-            raise DataError(
-                "the scene is smaller than the window",
-                where=record.paths[0],
-                found=f"{shape[1]} x {shape[0]} pixels",
-                expected=f"at least {self.size}",
-                fix=f"Set --data.size to {min(shape)} or less.",
-            )
-        starts = [int(rng.integers(n - self.size + 1)) if rng else (n - self.size) // 2 for n in shape]
-        return slice(starts[0], starts[0] + self.size), slice(starts[1], starts[1] + self.size)
+        return draw_window(self._shapes[record.id], self.size, rng, "scene", record.paths[0])

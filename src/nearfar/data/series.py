@@ -77,25 +77,19 @@ class SeriesDataset(SampleDataset):
         self.records, self.optics, self.classes, self.root = list(records), optics, tuple(classes), root
         self.channels = optics.named_channels()
         self.size, self.dates, self.has_masks = size, dates, False
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         self._finest = min(optics.sensor.band(name).resolution_m for name in optics.channels)
         self._cache = SampleCache(cache_bytes)
         self._grounds: dict[Path, Ground] = {}
         _enough_dates(self.records, dates)
 
     def __getitem__(self, key: int | Key) -> Sample:
-        index, seed = key if isinstance(key, tuple) else (int(key), 0)
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} of a dataset of {len(self)}")
-        index %= len(self)
+        index, seed = self._place(key)
         record = self.records[index]
         rng = np.random.default_rng(seed & _MASK) if seed else None
         paths = self._draw(record, rng)
         ground = self._ground(paths[0])
-        rows, cols = self._window(record, ground.grid.shape, rng)
+        rows, cols = draw_window(ground.grid.shape, self.size, rng, "place", record.paths[0])
         series, valid = self._stack(record, paths, rows, cols)
         sample = Sample(
             image=series[0],
@@ -129,18 +123,6 @@ class SeriesDataset(SampleDataset):
         if rng is None or not self.dates:
             return list(record.paths[:count])
         return [record.paths[i] for i in rng.permutation(len(record.paths))[:count]]
-
-    def _window(self, record: Record, shape: tuple[int, int], rng: np.random.Generator | None) -> tuple[slice, slice]:
-        if min(shape) < self.size:
-            raise DataError(
-                "the place is smaller than the window",
-                where=record.paths[0],
-                found=f"{shape[1]} x {shape[0]} pixels",
-                expected=f"at least {self.size}",
-                fix=f"Set --data.size to {min(shape)} or less.",
-            )
-        starts = [int(rng.integers(n - self.size + 1)) if rng else (n - self.size) // 2 for n in shape]
-        return slice(starts[0], starts[0] + self.size), slice(starts[1], starts[1] + self.size)
 
     def _stack(self, record: Record, paths: Sequence[Path], rows: slice, cols: slice) -> tuple[Tensor, Tensor]:
         pixels = np.empty((len(paths), len(self.channels), self.size, self.size), np.float32)
@@ -193,6 +175,22 @@ def same_ground(one: Ground, other: Ground, path: Path, reference: Path) -> None
             expected=f"{b.shape[1]} x {b.shape[0]} at {corners[1][:2]}",
             fix="Warp them to one grid.",
         )
+
+
+def draw_window(
+    shape: tuple[int, int], size: int, rng: np.random.Generator | None, what: str, path: Path
+) -> tuple[slice, slice]:
+    """Rows and columns of a window of size x size pixels in `shape`, without `rng` its centre. Raises DataError."""
+    if min(shape) < size:
+        raise DataError(
+            f"the {what} is smaller than the window",
+            where=path,
+            found=f"{shape[1]} x {shape[0]} pixels",
+            expected=f"at least {size}",
+            fix=f"Set --data.size to {min(shape)} or less.",
+        )
+    top, left = (int(rng.integers(n - size + 1)) if rng else (n - size) // 2 for n in shape)
+    return slice(top, top + size), slice(left, left + size)
 
 
 def _enough_dates(records: Sequence[Record], dates: int) -> None:

@@ -93,10 +93,7 @@ class StudyDataset(SampleDataset):
         self.records, self.object_classes, self.root = list(records), tuple(object_classes), root
         self.size, self.max_objects, self.scale, self.has_masks = size, max_objects, scale, False
         self.channels = study_channels(channels or (1 if all(r.grey for r in self.records) else 3))
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         self.patients = tuple(r.patient for r in self.records)
         self.captions = tuple(r.caption for r in self.records)
         self.table = _table(self.records)

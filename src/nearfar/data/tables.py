@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from nearfar.errors import DataError
 
@@ -67,23 +68,26 @@ def _csv(path: Path) -> list[Row]:
 
 
 def _jsonl(path: Path) -> list[Row]:
-    rows: list[Row] = []
+    found = json_lines(path, 'Write {"path": ..., "label": ...}.')
+    return [(number, {str(k): "" if v is None else str(v) for k, v in row.items()}) for number, row in found]
+
+
+def json_lines(path: Path, example: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and object of every line that is not empty.
+
+    Raises OSError, UnicodeDecodeError, and DataError naming file and line for what is no JSON object, with `example` as
+    the remedy.
+    """
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip():
             continue
+        where = f"{path}:{number}"
         try:
-            values = json.loads(line)
+            row = json.loads(line)
         except json.JSONDecodeError as error:
-            where = f"{path}:{number}"
             raise DataError(
                 "the line is not JSON", where=where, found=str(error), fix="Write one object a line."
             ) from None
-        if not isinstance(values, dict):
-            raise DataError(
-                "the line is not a JSON object",
-                where=f"{path}:{number}",
-                found=line[:40],
-                fix='Write {"path": ..., "label": ...}.',
-            )
-        rows.append((number, {str(k): "" if v is None else str(v) for k, v in values.items()}))
-    return rows
+        if not isinstance(row, dict):
+            raise DataError("the line is not a JSON object", where=where, found=line[:40], fix=example)
+        yield number, row

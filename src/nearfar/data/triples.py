@@ -66,10 +66,7 @@ class TripleDataset(SampleDataset):
     ) -> None:
         self.records, self.classes, self.root = list(records), tuple(classes), root
         self.size, self.scale, self.has_masks, self.channels = size, scale, False, default_channels(3)
-        self.labels = np.array([r.label for r in self.records], dtype=np.int64)
-        self.true_labels = np.array([r.true_label for r in self.records], dtype=np.int64)
-        self.groups = tuple(r.group for r in self.records)
-        self.ids = tuple(r.id for r in self.records)
+        self._take_columns(self.records)
         self._cache = SampleCache(cache_bytes)
 
     def __getitem__(self, key: int | Key) -> Sample:

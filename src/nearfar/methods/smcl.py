@@ -17,9 +17,9 @@ from nearfar.errors import ConfigError, DataError
 from nearfar.losses import mirror_nce, published_mirror_loss, spectral_contrast
 from nearfar.methods.base import Batch, Method, Output, Projections, check_views
 from nearfar.views import build_views
+from nearfar.views.batches import sample_seeds
 from nearfar.views.pairs import mirrored
 from nearfar.views.random import chance, derive, uniform
-from nearfar.views.recipe import sample_seeds
 
 PICTURES = ("image", "opposite", "mirror")
 """the views in their order: the mirrored one is last, because health measures the distance of first and last view"""

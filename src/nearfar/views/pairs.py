@@ -19,8 +19,9 @@ from torch import Tensor
 from nearfar.config import ViewsConfig
 from nearfar.data.sample import Channels
 from nearfar.views import photometric
-from nearfar.views.random import chance, derive
-from nearfar.views.recipe import Batch, Views, sample_seeds
+from nearfar.views.batches import Batch, sample_seeds, with_views
+from nearfar.views.random import chance, derive, view_keys
+from nearfar.views.recipe import Views
 
 Axis = Literal["horizontal", "vertical"]
 
@@ -65,16 +66,13 @@ class PairViews:
     classes: tuple[str, ...] = ()
 
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
-        if sample["image"].ndim == 4:
-            return {**sample, **self._make(sample)}
-        batch = {k: torch.as_tensor(v)[None] for k, v in sample.items() if isinstance(v, Tensor | int | float)}
-        return {**sample, **{k: v[0] for k, v in self._make(batch).items()}}
+        return with_views(sample, self._make)
 
     def _make(self, batch: Mapping[str, Any]) -> Batch:
         image, count = batch["image"], self.config.count
         self._values.check_image(image)
         seed = sample_seeds(batch, image)
-        key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+        key = view_keys(seed, count)
         across = chance(derive(key, "flip_x"), self.config.flip_horizontal)
         down = chance(derive(key, "flip_y"), self.config.flip_vertical)
         small = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)

@@ -48,6 +48,11 @@ def derive(key: Tensor, *names: str | int) -> Tensor:
     return key
 
 
+def view_keys(seed: Tensor, count: int) -> Tensor:
+    """int64 [B V] from seeds [B]: what is drawn for each of `count` views, a sample's views in a row."""
+    return torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+
+
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     """64 random bits a number: int64 [N, *shape] from keys [N]."""
     counter = torch.arange(1, prod(shape) + 1, device=key.device)

@@ -14,10 +14,9 @@ from nearfar.config import ViewsConfig
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError, ShapeError, did_you_mean
 from nearfar.views import geometric, legacy, photometric, thermal
-from nearfar.views.random import chance, derive, uniform
+from nearfar.views.batches import Batch, sample_seeds, with_views
+from nearfar.views.random import chance, derive, uniform, view_keys
 from nearfar.views.seasonal import Shot, seasonal_views
-
-Batch = dict[str, Any]
 
 _THERMAL = {"thermal", "ir", "tir", "lwir", "mwir", "infrared"}
 _DEPTH = {"depth", "disparity"}
@@ -64,16 +63,15 @@ class Views:
     size: int
 
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
-        single = sample["image"].ndim == 3
-        batch = {k: v[None] for k, v in sample.items() if isinstance(v, Tensor) and v.ndim} if single else dict(sample)
-        views = self._make(batch["image"], sample_seeds(sample, batch["image"]), batch.get("mask"), batch.get("boxes"))
-        return {**sample, **({k: v[0] for k, v in views.items()} if single else views)}
+        return with_views(sample, self._make)
 
-    def _make(self, image: Tensor, seed: Tensor, mask: Tensor | None, boxes: Tensor | None) -> Batch:
+    def _make(self, batch: Mapping[str, Any]) -> Batch:
+        image, mask, boxes = batch["image"], batch.get("mask"), batch.get("boxes")
+        seed = sample_seeds(batch, image)
         self.check_image(image)
         work = image if image.dtype == torch.float64 else image.float()
         count, shape = self.config.count, (image.shape[2], image.shape[3])
-        key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+        key = view_keys(seed, count)
         matrix, field = self._geometry(key, shape[1] / shape[0])
         positions = geometric.grid(matrix, (self.size, self.size), field)
         smallest = self.config.crop_scale[0] if self.config.recipe == "standard" else 1.0
@@ -200,20 +198,6 @@ def _words(name: str) -> set[str]:
 
 def _acts_as_thermal(name: str, channels: Channels) -> bool:
     return len(channels.modalities) == 1 or bool(_words(name) & _THERMAL)
-
-
-def sample_seeds(sample: Mapping[str, Any], image: Tensor) -> Tensor:
-    """The seeds int64 [B] of a batch, or [1] of a sample. Raises DataError without any, ShapeError for too few."""
-    if "seed" not in sample:
-        raise DataError(
-            "The sample has no seed, from which its views are drawn",
-            found=f"keys {', '.join(sample)}",
-            fix="Add `seed`, an int for a sample or an int64 tensor [B] for a batch.",
-        )
-    seed = torch.as_tensor(sample["seed"], dtype=torch.int64, device=image.device).reshape(-1)
-    if len(seed) != len(image):
-        raise ShapeError("Every image needs its own seed", found=f"{len(seed)} seeds", expected=f"{len(image)}")
-    return seed
 
 
 def _check(config: ViewsConfig, channels: Channels, size: int) -> None:

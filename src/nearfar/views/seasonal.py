@@ -13,9 +13,8 @@ from nearfar.config import ViewsConfig
 from nearfar.data.sample import Channels
 from nearfar.errors import ConfigError, DataError, ShapeError
 from nearfar.views import geometric, photometric
-from nearfar.views.random import chance, derive, uniform
-
-Batch = dict[str, Any]
+from nearfar.views.batches import Batch, with_views
+from nearfar.views.random import chance, derive, uniform, view_keys
 
 
 class Shot(NamedTuple):
@@ -55,10 +54,7 @@ class SeasonalViews:
     halves: bool = False
 
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
-        single = sample["image"].ndim == 3
-        batch = {k: torch.as_tensor(v)[None] for k, v in sample.items() if _numeric(v)} if single else sample
-        views = self._make(batch)
-        return {**sample, **({k: v[0] for k, v in views.items()} if single else views)}
+        return with_views(sample, self._make)
 
     def _make(self, batch: Mapping[str, Any]) -> Batch:
         image = batch["image"]
@@ -67,7 +63,7 @@ class SeasonalViews:
         seed = torch.as_tensor(batch["seed"], dtype=torch.int64, device=series.device)
         dates = self._dates(batch, seed, series.shape[1])
         count = dates.shape[1]
-        key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+        key = view_keys(seed, count)
         rows = torch.arange(len(series), device=series.device)[:, None]
         shots = self.shots * (count // len(self.shots))
         place = self._place(key, series.shape[-2:], batch.get("gsd"), shots)
@@ -229,7 +225,3 @@ def _quarter(turns: Tensor) -> Tensor:
 
 def _around_one(key: Tensor, name: str, width: float) -> Tensor:
     return uniform(derive(key, name), (), 1 - width, 1 + width)
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, Tensor | int | float)

@@ -19,9 +19,10 @@ from nearfar.config import ViewsConfig
 from nearfar.data.sample import Channels
 from nearfar.spatial.boxes import flip_objects
 from nearfar.views import photometric
+from nearfar.views.batches import Batch, sample_seeds, with_views
 from nearfar.views.pairs import mirrored
-from nearfar.views.random import chance, derive, uniform
-from nearfar.views.recipe import Batch, Views, sample_seeds
+from nearfar.views.random import chance, derive, uniform, view_keys
+from nearfar.views.recipe import Views
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,13 @@ class StudyViews:
         return not (config.strength or config.shift or config.flip_horizontal or config.flip_vertical)
 
     def __call__(self, sample: Mapping[str, Any]) -> Batch:
-        if sample["image"].ndim == 4:
-            return {**sample, **self._make(sample)}
-        batch = {k: torch.as_tensor(sample[k])[None] for k in ("image", "objects", "seed") if k in sample}
-        return {**sample, **{k: v[0] for k, v in self._make(batch).items()}}
+        return with_views(sample, self._make)
 
     def _make(self, batch: Mapping[str, Any]) -> Batch:
         image, count = batch["image"], self.config.count
         self._plain.check_image(image)
         seed = sample_seeds(batch, image)
-        key = torch.stack([derive(seed, "view", number) for number in range(count)], 1).reshape(-1)
+        key = view_keys(seed, count)
         across = chance(derive(key, "flip_x"), self.config.flip_horizontal)
         down = chance(derive(key, "flip_y"), self.config.flip_vertical)
         if image.shape[-2:] != (self.size, self.size):

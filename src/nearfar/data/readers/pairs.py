@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from nearfar.data.pairing import no_pairs, pair_scan
 from nearfar.data.pairs import PairRecord, Region
 from nearfar.data.readers.base import SPLITS, Problem, Reader, Scan, root_of
 from nearfar.data.regions import Runs
+from nearfar.data.tables import json_lines
 from nearfar.errors import DataError, did_you_mean
 
 NAME, PREDICATES = "pairs.jsonl", "predicates.txt"
@@ -72,26 +72,11 @@ def _table_of(root: Path) -> Path | None:
 
 def _rows(table: Path) -> list[tuple[int, dict[str, Any]]]:
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        return list(json_lines(table))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             "the list of pairs cannot be read", where=table, found=str(error), fix="Save it as UTF-8."
         ) from None
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            where = f"{table}:{number}"
-            raise DataError(
-                "the line is not JSON", where=where, found=str(error), fix="Write one object a line."
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError("the line is not a JSON object", where=f"{table}:{number}", found=line[:40])
-        rows.append((number, row))
-    return rows
 
 
 def _predicates(table: Path, rows: list[dict[str, Any]]) -> tuple[str, ...]:
