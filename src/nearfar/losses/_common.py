@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nearfar import parallel
 from nearfar.errors import ConfigError, ShapeError, did_you_mean
+from nearfar.losses.core.rows import unit_rows
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 
@@ -62,7 +63,7 @@ def full_precision(loss: Function) -> Function:
 def embeddings(z: Tensor, normalize: bool) -> Tensor:
     """z [..., D] in float32 or better, of unit length where `normalize`."""
     z = z.to(torch.promote_types(z.dtype, torch.float32))
-    return F.normalize(z, dim=-1) if normalize else z
+    return unit_rows(z) if normalize else z
 
 
 def flatten_views(z: Tensor, labels: Tensor, name: str = "labels") -> tuple[Tensor, Tensor]:

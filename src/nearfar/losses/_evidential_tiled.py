@@ -23,12 +23,14 @@ from nearfar.losses._opinion_weights import (
     statistics_of,
     weigher,
 )
-from nearfar.losses.core import Contrast, Exchange, Pairs, Power, row_slabs
+from nearfar.losses.core import Contrast, Exchange, Pairs, Power, Terms, row_slabs
 from nearfar.losses.core.layout import spans
 from nearfar.spatial.opinions import projected_probability
 
 ELEMENTWISE = (None, "hinge", "softplus", "log_likelihood_ratio", "exp_tanh")
 """evidence about a pair from its cosine alone"""
+VIEWS = 16
+"""rows an image up to which its pairs are taken one by one"""
 NO_IMAGE = torch.iinfo(torch.int64).min
 
 
@@ -99,23 +101,14 @@ def class_blocks(
     else:
         beta, rivals = size, contrast.sums(scale, (Power(1.0, 1.0),))[2]
     log_m = torch.where(count > 0, size + rivals - beta, 0.0)
-    weigh, zero = _elementwise(x, settings, statistics, a), x.new_zeros(())
+    weigh = _elementwise(x, settings, statistics, a)
 
-    def weights(s: Tensor, pairs: Pairs) -> Tensor:
+    def terms(s: Tensor, level: Tensor, pairs: Pairs) -> Terms:
         strong = (ids[pairs.rows, None] == column_ids[None, pairs.columns]).logical_and_(pairs.near)
-        return weigh(s / scale).masked_fill_(strong, 1.0).mul_(pairs.near)
+        weights = weigh(s / scale).masked_fill_(strong, 1.0).mul_(pairs.near)
+        return Terms(weights, level[0, :, None] - s)
 
-    def kernel(s: Tensor, level: Tensor, pairs: Pairs) -> Tensor:
-        w = weights(s, pairs)
-        # softplus(log M - s); logaddexp has the same digits and several times the speed on a CPU.
-        losses = torch.logaddexp(level[0, :, None] - s, zero)
-        return torch.stack([w.sum(1), losses.mul_(w).sum(1)])
-
-    def derivative(s: Tensor, level: Tensor, pairs: Pairs, grad: Tensor) -> tuple[Tensor, Tensor]:
-        pull = weights(s, pairs).mul_((level[0, :, None] - s).sigmoid_()).mul_(grad[1, :, None])
-        return pull.neg(), pull.sum(1)[None]
-
-    total, pull = contrast.pair_sums(kernel, log_m[None], 2, scale, derivative=derivative)
+    total, pull = contrast.softplus_sums(terms, log_m[None], scale)
     held = (total > 0) & (count > 0)
     losses = torch.where(held, pull / torch.where(held, total, 1.0), 0.0)
     where = known.nonzero()[:, 0]
@@ -164,9 +157,7 @@ def batch_statistics(inputs: Inputs, spread: bool, exchange: Exchange) -> PairSt
 
     Sums of cosines are products of sums of rows, sums of squared cosines products of d x d moments.
     """
-    images = Contrast(inputs.x, inputs.ids, exchange=exchange)
-    near = images.pair_sums(_moment_kernel, inputs.x.new_zeros(0, len(inputs.x)), 2, 1.0).sum(1, dtype=torch.float64)
-    near_count = images.numbers[0].sum().to(torch.float64)
+    near = _image_moments(inputs.x, inputs.ids, exchange)
     x, labels, _ = _known_rows(inputs)
     keys, key_labels = _known_keys(inputs)
     rows, columns = _class_sums(x, labels, keys, key_labels)
@@ -174,8 +165,27 @@ def batch_statistics(inputs: Inputs, spread: bool, exchange: Exchange) -> PairSt
     # The last column of the sums is the number of rows: its products are numbers of pairs.
     far_count = rows[:, -1].sum() * columns[:, -1].sum() - (rows[:, -1] * columns[:, -1]).sum()
     second = _far_squares(x, labels, keys, key_labels, exchange) if spread else torch.zeros_like(first)
-    near = parallel.global_sum(torch.stack([near_count, near[0], near[1]]))
-    return statistics_of(torch.stack([near, torch.stack([far_count, first - far_count, second])]))
+    return statistics_of(torch.stack([parallel.global_sum(near), torch.stack([far_count, first - far_count, second])]))
+
+
+def _image_moments(x: Tensor, ids: Tensor, exchange: Exchange) -> Tensor:
+    """[3] in double: number of pairs of rows of one image, sum of their cosines, and of the squares."""
+    order = ids.argsort(stable=True)
+    ids = ids[order]
+    most = int(ids.unique_consecutive(return_counts=True)[1].max()) if len(ids) else 0  # type: ignore[no-untyped-call]
+    if parallel.world_size() > 1 or most > VIEWS:
+        images = Contrast(x, ids[order.argsort()], exchange=exchange)
+        sums = images.pair_sums(_moment_kernel, x.new_zeros(0, len(x)), 2, 1.0).sum(1, dtype=torch.float64)
+        return torch.cat([images.numbers[0].sum(dtype=torch.float64)[None], sums])
+    total = torch.zeros(3, dtype=torch.float64, device=x.device)
+    for a, b in spans(len(x), 512):  # rows that stay in the cache
+        rows, image = x[order[a : b + most - 1]], ids[a : b + most - 1]
+        for k in range(1, most):
+            held = min(b - a, len(rows) - k)
+            same = image[:held] == image[k : k + held]
+            cosine = (rows[:held] * rows[k : k + held]).sum(1)[same].double()
+            total += 2 * torch.stack([same.sum(), cosine.sum(), (cosine * cosine).sum()])
+    return total
 
 
 def _moment_kernel(s: Tensor, _level: Tensor, pairs: Pairs) -> Tensor:

@@ -14,7 +14,7 @@ from nearfar.errors import ConfigError
 from nearfar.losses._common import one_of
 from nearfar.losses._evidential_tiled import Inputs
 from nearfar.losses._tiled import contrast_of, own_numbers
-from nearfar.losses.core import Contrast, Pairs, Power
+from nearfar.losses.core import Contrast, Pairs, Power, Terms
 
 RankCurriculum = Literal["exp", "tanh", "none"]
 
@@ -66,31 +66,20 @@ def reference_blocks(inputs: Inputs, settings: Settings, scale: float) -> tuple[
     near, far = contrast.numbers
     log_n = _log_negatives(contrast, x, settings, scale)
     valid = (near > 0) & ((far > 0) | settings.self_is_negative)
-    column_ids, numbers, zero = parallel.gather(ids), own_numbers(x), x.new_zeros(())
+    column_ids, numbers = parallel.gather(ids), own_numbers(x)
     centre = torch.zeros_like(log_n) if settings.flat else _centre(x)
     size = near + 1 if settings.rank_scope == "class" else torch.full_like(near, len(contrast.world))
     most = math.inf if settings.eps is None else -math.log(settings.eps)
 
-    def exponents(s: Tensor, level: Tensor, pairs: Pairs) -> Tensor:
-        """log N - log w - s at near pairs, of which nothing is left elsewhere."""
+    def terms(s: Tensor, level: Tensor, pairs: Pairs) -> Terms:
+        """x = log N - log w - s at near pairs, each of weight 1."""
         itself = numbers[pairs.rows, None] == pairs.columns[None]
         log_w = _block_weights(s / scale, level[1], pairs.near, itself, size[pairs.rows], settings)
         log_w.masked_fill_(ids[pairs.rows, None] == column_ids[None, pairs.columns], 1.0).log_()
-        return log_w.add_(s).neg_().add_(level[0, :, None]).masked_fill_(~pairs.near, -math.inf)
-
-    def kernel(s: Tensor, level: Tensor, pairs: Pairs) -> Tensor:
-        # logaddexp has softplus's digits and several times its speed on a CPU.
-        return torch.logaddexp(exponents(s, level, pairs), zero).clamp_(max=most).sum(1)[None]
-
-    def derivative(s: Tensor, level: Tensor, pairs: Pairs, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x = exponents(s, level, pairs)
-        clamped = torch.logaddexp(x, zero) > most if most < math.inf else None
-        pull = x.sigmoid_().mul_(grad[0, :, None])
-        pull = pull if clamped is None else pull.masked_fill_(clamped, 0.0)
-        return pull.neg(), torch.stack([pull.sum(1), pull.new_zeros(len(pull))])
+        return Terms(pairs.near.to(s.dtype), log_w.add_(s).neg_().add_(level[0, :, None]))
 
     level = torch.stack([torch.where(valid, log_n, 0.0), centre])
-    total = contrast.pair_sums(kernel, level, 1, scale, whole=True, derivative=derivative)[0]
+    total = contrast.softplus_sums(terms, level, scale, most=most, whole=True)[1]
     return total / (near.clamp(min=1) + (settings.eps or 0.0)), valid
 
 

@@ -47,7 +47,7 @@ def test_tiles_cover_every_pair_once(rows: torch.Tensor, columns: torch.Tensor, 
     near, far = brute(rows, columns, twins=False)
     got = covered(layout)
     assert torch.equal(got[0], near.long()) and torch.equal(got[1], far.long())
-    counts = layout.counts()
+    counts = layout.counts
     assert torch.equal(counts[0], near.sum(1)) and torch.equal(counts[1], far.sum(1))
 
 
@@ -59,7 +59,7 @@ def test_a_symmetric_layout_leaves_out_each_row_itself(rows: torch.Tensor, size:
     near, far = brute(rows, rows, twins=True)
     got = covered(layout)
     assert torch.equal(got[0], near.long()) and torch.equal(got[1], far.long())
-    assert torch.equal(layout.counts()[0], near.sum(1))
+    assert torch.equal(layout.counts[0], near.sum(1))
     for b in blocks(rows, rows) + blocks(rows, rows, size):
         assert torch.equal(layout.near(b), near[b.i0 : b.i1, b.j0 : b.j1])
 

@@ -8,6 +8,7 @@ from nearfar.losses.core.choose import AUTO_PAIRS, Memory, tiled
 from nearfar.losses.core.contrast import Contrast, Exchange, Pairs, two_sided
 from nearfar.losses.core.layout import tile
 from nearfar.losses.core.rowwise import row_slabs
+from nearfar.losses.core.softplus import Terms
 from nearfar.losses.core.sums import Power
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Memory",
     "Pairs",
     "Power",
+    "Terms",
     "bank_lse",
     "row_slabs",
     "tile",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import Plan, sweep, uncompiled
+from nearfar.losses.core.exponentials import exponential
 from nearfar.losses.core.layout import Layout, spans, tile_rows
 from nearfar.losses.core.sums import TINY, Power, Wanted, nothing, shift_for
 
@@ -70,7 +71,7 @@ class _BankLSE(torch.autograd.Function):
 def _constant(x: Tensor, keys: Tensor, shift: float, size: int, gradient: bool) -> tuple[Tensor, Tensor | None]:
     total, pull = torch.zeros_like(x[:, 0]), torch.zeros_like(x) if gradient else None
     for j0, j1 in spans(len(keys), size):
-        u = (x @ keys[j0:j1].T).sub_(shift).exp_()
+        u = exponential(x @ keys[j0:j1].T, shift)
         total += u.sum(1)
         if pull is not None:
             pull.addmm_(u, keys[j0:j1])
@@ -84,7 +85,7 @@ def _online(x: Tensor, keys: Tensor, size: int, gradient: bool) -> tuple[Tensor,
         s = x @ keys[j0:j1].T
         higher = torch.maximum(top, s.amax(1))
         kept = (top - higher).exp_()
-        u = s.sub_(higher[:, None]).exp_()
+        u = exponential(s.sub_(higher[:, None]))
         total = total * kept + u.sum(1)
         if pull is not None:
             pull = (pull * kept[:, None]).addmm_(u, keys[j0:j1])

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nearfar.losses.core.exponentials import LOG2E
+
 _failed: set[str] = set()
 
 
 def exponential_sums(s: Tensor, shift: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
     """Leave exp(s - shift) in room [h, w], which may be s, and return its sums over columns [h] and over rows [w]."""
-    u = room.copy_((s - shift).exp())
+    u = room.copy_(torch.add(-LOG2E * shift, s, alpha=LOG2E).exp2())  # as `exponential` does
     return u.sum(1), u.sum(0)
 
 

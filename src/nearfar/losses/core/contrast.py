@@ -14,7 +14,9 @@ from nearfar import parallel
 from nearfar.losses.core.engine import Plan, sweep
 from nearfar.losses.core.layout import Block, Layout, blocks, tile_rows
 from nearfar.losses.core.ring import Ring
+from nearfar.losses.core.rows import in_order, inverse_order
 from nearfar.losses.core.slabs import SlabPlan, slab_sums
+from nearfar.losses.core.softplus import Terms, TermsPlan, softplus_sums
 from nearfar.losses.core.sums import Power, Wanted
 
 Exchange = Literal["gather", "ring"]
@@ -31,8 +33,8 @@ class Pairs(NamedTuple):
 
 PairKernel = Callable[[Tensor, Tensor, Pairs], Tensor]
 """kernel(s [h, w], level [L, h], pairs) -> [Q, h], a sum over the columns of the slab"""
-PairDerivative = Callable[[Tensor, Tensor, Pairs, Tensor], tuple[Tensor, Tensor]]
-"""derivative(s, level, pairs, grad [Q, h]) -> gradients [h, w] in s, which may be overwritten, and [L, h] in level"""
+PairTerms = Callable[[Tensor, Tensor, Pairs], Terms]
+"""terms(s, level, pairs) -> weights and x of the pairs, see `Terms`"""
 
 
 class _Columns(NamedTuple):
@@ -69,8 +71,8 @@ class Contrast:
         self.counts = parallel.sizes(len(x))
         self.order = groups.argsort(stable=True)
         self.groups = groups[self.order]
-        self.x = x[self.order]
-        self._rows: dict[float, Tensor] = {1.0: self.x}
+        self.x = x
+        self._rows: dict[float, Tensor] = {}
         self.world = parallel.gather(groups, self.counts)
         first = parallel.offset(len(x), self.counts)
         self.row_numbers = self.order + first if y is None else None
@@ -82,14 +84,15 @@ class Contrast:
         if len(self.counts) == 1:
             alone = y is None or self.row_numbers is not None
             layout = Layout(self.groups, self.groups, self.row_numbers, self.row_numbers, alone, self.size)
-            return _Columns(None if alone else y[self.order], (layout,), (self.order,), None)
+            return _Columns(None if alone else in_order(y, self.order), (layout,), (self.order,), None)
         if exchange == "ring":
             starts = [sum(self.counts[:r]) for r in range(len(self.counts))]
             local = [self.world[a : a + n].argsort(stable=True) for a, n in zip(starts, self.counts, strict=True)]
             numbers = tuple(a + order for a, order in zip(starts, local, strict=True))
-            return _Columns(y[self.order], tuple(map(self._layout, numbers)), numbers, Ring(self.counts))
+            return _Columns(in_order(y, self.order), tuple(map(self._layout, numbers)), numbers, Ring(self.counts))
         order = self.world.argsort(stable=True)
-        return _Columns(parallel.gather(y, self.counts)[order], (self._layout(order),), (order,), None)
+        columns = in_order(parallel.gather(y, self.counts), order)
+        return _Columns(columns, (self._layout(order),), (order,), None)
 
     def _layout(self, order: Tensor) -> Layout:
         numbers = order if self.row_numbers is not None else None
@@ -128,7 +131,7 @@ class Contrast:
     def _scaled(self, part: _Columns, scale: float) -> tuple[Tensor, Tensor | None]:
         factor = math.sqrt(scale) if part.y is None else scale
         if factor not in self._rows:  # kept, since every sweep saves them for its backward pass
-            self._rows[factor] = self.x * factor
+            self._rows[factor] = in_order(self.x, self.order, factor)
         return self._rows[factor], part.y
 
     def pair_sums(
@@ -139,47 +142,56 @@ class Contrast:
         scale: float,
         *,
         whole: bool = False,
-        derivative: PairDerivative | None = None,
     ) -> Tensor:
         """[Q, n]: the kernel's sums over near columns of all kinds, with level [L, n] known of each row.
 
         The kernel sees tiles of the columns of a group, or, where it must rank or compare them, the `whole` group at
-        once; and pairs of other groups that share its slab. derivative: the kernel's, where autograd is too slow.
+        once; and pairs of other groups that share its slab.
         """
-        level = level[:, self.order]
-        total = level.new_zeros(outputs, len(self.x))
-        for part in self.parts:
-            x, y = self._scaled(part, scale)
-            size = None if whole else 4 * self.size
-            cut = tuple(blocks(self.groups, layout.columns, size) for layout in part.layouts)
-            total = total + slab_sums(x, y, level, self._slab_plan(kernel, derivative, part, cut, outputs))
-        return self._restore(total)
 
-    def _slab_plan(
-        self,
-        kernel: PairKernel,
-        derivative: PairDerivative | None,
-        part: _Columns,
-        cut: tuple[list[Block], ...],
-        outputs: int,
-    ) -> SlabPlan:
-        def pairs(b: Block, source: int) -> Pairs:
-            near = part.layouts[source].near(b)
-            return Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1])
+        def part_sums(part: _Columns) -> Tensor:
+            def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
+                return kernel(s, level, self._pairs(part, b, source))
 
-        def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
-            return kernel(s, level, pairs(b, source))
+            plan = SlabPlan(self._slabs(part, whole), run, outputs, part.ring)
+            return slab_sums(*self._scaled(part, scale), sorted_level, plan)
 
-        def differentiate(s: Tensor, level: Tensor, grad: Tensor, b: Block, source: int) -> tuple[Tensor, Tensor]:
-            assert derivative is not None
-            return derivative(s, level, pairs(b, source), grad)
+        sorted_level = level[:, self.order]
+        return self._restore(_total([part_sums(part) for part in self.parts]))
 
-        return SlabPlan(cut, run, outputs, part.ring, None if derivative is None else differentiate)
+    def softplus_sums(
+        self, terms: PairTerms, level: Tensor, scale: float, *, most: float = math.inf, whole: bool = False
+    ) -> Tensor:
+        """[2, n]: over near columns of all kinds, sums of weights and of weights times min(softplus(x), most).
+
+        As `pair_sums` with a kernel of that form, without autograd: `terms` gives weights [h, w] without a gradient and x
+        [h, w], which must be level[0] of the row minus s plus what has no gradient.
+        """
+
+        def part_sums(part: _Columns) -> Tensor:
+            def run(s: Tensor, level: Tensor, b: Block, source: int) -> Terms:
+                return terms(s, level, self._pairs(part, b, source))
+
+            plan = TermsPlan(self._slabs(part, whole), run, most, part.ring)
+            return softplus_sums(*self._scaled(part, scale), sorted_level, plan)
+
+        sorted_level = level[:, self.order]
+        return self._restore(_total([part_sums(part) for part in self.parts]))
+
+    def _slabs(self, part: _Columns, whole: bool) -> tuple[list[Block], ...]:
+        size = None if whole else 4 * self.size
+        return tuple(blocks(self.groups, layout.columns, size) for layout in part.layouts)
+
+    def _pairs(self, part: _Columns, b: Block, source: int) -> Pairs:
+        near = part.layouts[source].near(b)
+        return Pairs(near, self.order[b.i0 : b.i1], part.numbers[source][b.j0 : b.j1])
 
     def _restore(self, sums: Tensor) -> Tensor:
-        back = torch.empty_like(self.order)
-        back[self.order] = torch.arange(len(back), device=back.device)
-        return sums[:, back]
+        return sums[:, inverse_order(self.order)]
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = True) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.fused import fused_or
-from nearfar.losses.core.kept import Kept
+from nearfar.losses.core.kept import Kept, keep_freed_memory
 from nearfar.losses.core.layout import Layout
 from nearfar.losses.core.products import add_columns, add_rows, outer
 from nearfar.losses.core.ring import Ring
@@ -42,13 +42,13 @@ class Plan:
 
     def counts(self) -> Counts:
         """Near and far columns of each row over all blocks."""
-        parts = [layout.counts() for layout in self.layouts]
+        parts = [layout.counts for layout in self.layouts]
         return sum(p[0] for p in parts), sum(p[1] for p in parts)  # type: ignore[return-value]
 
     def column_counts(self) -> Counts:
         """Near and far rows of each column of a single block."""
         a = self.layouts[0]
-        return Layout(a.columns, a.rows, a.column_numbers, a.row_numbers, False, a.size).counts()
+        return Layout(a.columns, a.rows, a.column_numbers, a.row_numbers, False, a.size).counts
 
 
 def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,6 +73,7 @@ def _eager_sweep(x: Tensor, y: Tensor | None, plan: Plan) -> Any:
 class _Sweep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
+        keep_freed_memory()
         x, y = x.detach().contiguous(), None if y is None else y.detach().contiguous()
         # Round a ring all ranks must go the same number of times, whatever their sums: online at once.
         shift = None if plan.ring else shift_for(x, x if y is None else y, plan.wanted)

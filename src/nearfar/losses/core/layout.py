@@ -135,6 +135,9 @@ class Layout:
         return torch.where(numbers[place] == self.row_numbers, order[place], -1)
 
     def _twins_of(self, t: Tile) -> Tensor:
+        if self.symmetric:
+            diagonal = t.i1 - t.i0 if t.i0 == t.j0 and self.row_numbers is not None else 0
+            return torch.arange(diagonal, device=self.rows.device) * (diagonal + 1)
         if self._own is None:
             return self.rows[:0]
         own = self._own[t.i0 : t.i1]
@@ -158,8 +161,12 @@ class Layout:
             return near
         return self.masks(Tile(*b, "mixed"))[0]
 
+    @cached_property
     def counts(self) -> tuple[Tensor, Tensor]:
         """Columns that are near and far of each row, int64 [n]. One thing must be in its own group on both sides."""
+        if self.symmetric:
+            _, group, sizes = self.rows.unique_consecutive(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+            return sizes[group] - int(self.row_numbers is not None), len(self.rows) - sizes[group]
         equal = _count(self.columns, self.rows)
         if self.row_numbers is None or self.column_numbers is None:
             return equal, len(self.columns) - equal

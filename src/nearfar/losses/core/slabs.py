@@ -20,22 +20,19 @@ Kernel = Callable[[Tensor, Tensor, Block, int], Tensor]
 """kernel(s [h, w], level [L, h], block, source) -> [Q, h]: numbers of rows block.i0:i1 from their s with columns
 block.j0:j1 of rank `source` (0 without a ring) and from `level`, numbers known of each row"""
 
-Derivative = Callable[[Tensor, Tensor, Tensor, Block, int], tuple[Tensor, Tensor]]
-"""derivative(s, level, grad [Q, h], block, source) -> gradients in s (which may be overwritten) and in level"""
+
+Slope = Callable[[Tensor, Block, int], tuple[Tensor, Tensor]]
+"""slope(columns, block, source) -> gradients in the s of a slab and in the level of its rows"""
 
 
 @dataclass(frozen=True)
 class SlabPlan:
-    """The slabs of each block of columns, and the kernel, whose results add up over blocks of columns.
-
-    derivative: the kernel's, written out; without one autograd finds it, at the price of a second run of the kernel.
-    """
+    """The slabs of each block of columns, and the kernel, whose results add up over blocks of columns."""
 
     blocks: tuple[list[Block], ...]
     kernel: Kernel
     outputs: int
     ring: Ring | None = None
-    derivative: Derivative | None = None
 
 
 def slab_sums(x: Tensor, y: Tensor | None, level: Tensor, plan: SlabPlan) -> Tensor:
@@ -58,9 +55,9 @@ class _Slabs(torch.autograd.Function):
         ctx.plan = plan
         ctx.save_for_backward(x, y, level)
         out = x.new_zeros(plan.outputs, len(x))
-        for source, columns, _ in _sources(x if y is None else y, None, plan):
+        for source, columns, _ in sources(x if y is None else y, None, plan.ring):
             for b in plan.blocks[source]:
-                s = _product(x, columns, b)
+                s = product(x, columns, b)
                 out[:, b.i0 : b.i1] += plan.kernel(s, level[:, b.i0 : b.i1], b, source)
         return out
 
@@ -69,20 +66,30 @@ class _Slabs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, level = ctx.saved_tensors
         plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]
+
+        def slope(columns: Tensor, b: Block, source: int) -> tuple[Tensor, Tensor]:
+            rows = slice(b.i0, b.i1)
+            return _slab_gradient(product(x, columns, b), level[:, rows], grad[:, rows], b, source, plan.kernel)
+
         with torch.autocast(x.device.type, enabled=False):  # backward may be called where the loss was not
-            dx, dy, dlevel = _gradients(x, y, level, grad, plan, needs_y)
+            dx, dy, dlevel = gradients(x, y, level, slope, plan.blocks, plan.ring, needs_y)
         return dx, None if y is None else dy, dlevel, None
 
 
-def _gradients(
-    x: Tensor, y: Tensor | None, level: Tensor, grad: Tensor, plan: SlabPlan, needs_y: bool
+def gradients(
+    x: Tensor,
+    y: Tensor | None,
+    level: Tensor,
+    slope: Slope,
+    blocks: tuple[list[Block], ...],
+    ring: Ring | None,
+    needs_y: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     dx, dlevel = torch.zeros_like(x), torch.zeros_like(level)
     dy = dx if y is None else torch.zeros_like(y) if needs_y else None
-    for source, columns, dcolumns in _sources(x if y is None else y, dy, plan):
-        for b in plan.blocks[source]:
-            s = _product(x, columns, b)
-            ds, dl = _slab_gradient(s, level[:, b.i0 : b.i1], grad[:, b.i0 : b.i1], b, source, plan)
+    for source, columns, dcolumns in sources(x if y is None else y, dy, ring):
+        for b in blocks[source]:
+            ds, dl = slope(columns, b, source)
             dlevel[:, b.i0 : b.i1] += dl
             i1, j1 = _ends(x, columns, b)
             ds = F.pad(ds, (0, j1 - b.j1, 0, i1 - b.i1)) if (i1, j1) != (b.i1, b.j1) else ds.contiguous()
@@ -97,28 +104,26 @@ def _ends(x: Tensor, y: Tensor, b: Block) -> tuple[int, int]:
     return room(x, b.i0, b.i1), room(y, b.j0, b.j1)
 
 
-def _product(x: Tensor, y: Tensor, b: Block) -> Tensor:
+def product(x: Tensor, y: Tensor, b: Block) -> Tensor:
     i1, j1 = _ends(x, y, b)
     return outer(x[b.i0 : i1], y[b.j0 : j1])[: b.i1 - b.i0, : b.j1 - b.j0]
 
 
 def _slab_gradient(
-    s: Tensor, level: Tensor, grad: Tensor, block: Block, source: int, plan: SlabPlan
+    s: Tensor, level: Tensor, grad: Tensor, block: Block, source: int, kernel: Kernel
 ) -> tuple[Tensor, Tensor]:
-    if plan.derivative is not None:
-        return plan.derivative(s, level, grad, block, source)
     with torch.enable_grad():
         s, level = s.requires_grad_(), level.detach().requires_grad_()
-        out = plan.kernel(s, level, block, source)
+        out = kernel(s, level, block, source)
         if not out.requires_grad:
             return torch.zeros_like(s), torch.zeros_like(level)
         ds, dl = torch.autograd.grad(out, (s, level), grad, allow_unused=True, materialize_grads=True)
     return ds, dl
 
 
-def _sources(y: Tensor, dy: Tensor | None, plan: SlabPlan) -> Any:
-    if plan.ring is None:
+def sources(y: Tensor, dy: Tensor | None, ring: Ring | None) -> Any:
+    if ring is None:
         yield 0, y, dy
         return
-    for source, (block, d_block) in plan.ring.rotate(y, dy):
+    for source, (block, d_block) in ring.rotate(y, dy):
         yield source, block, d_block

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nearfar.losses.core import bodies
+from nearfar.losses.core.exponentials import exponential
 from nearfar.losses.core.layout import Layout, Spots, Tile
 
 LIMIT = {torch.float32: 60.0, torch.float64: 600.0}
@@ -81,11 +82,11 @@ def raised(u: Tensor, powers: tuple[Power, ...]) -> Iterator[Tensor]:
     """exp(p u) a power; consumes u. An inverse is cheaper than an exponential."""
     exponents = [p.exponent for p in powers]
     if exponents == [1.0, -1.0]:
-        yield u.exp_()
+        yield exponential(u)
         yield u.reciprocal_()
     else:
         for exponent in exponents:
-            yield (u * exponent).exp_()
+            yield exponential(u, power=exponent, out=torch.empty_like(u))
 
 
 def regular(powers: tuple[Power, ...]) -> bool:
@@ -126,6 +127,7 @@ class ConstantSums:
 
     def __init__(self, rows: Tensor, columns: Tensor | None, wanted: Wanted, shift: float) -> None:
         self.wanted, self.shift = wanted, shift
+        self._squares: Tensor | None = None
         self.rows = rows.new_zeros(wanted.outputs, len(rows))
         symmetric = columns is rows
         self.columns = (
@@ -139,18 +141,16 @@ class ConstantSums:
         if t.kind == "far" and _plain(self.wanted.powers) and bodies.backend(s.device):
             self._compiled(s, t, s if room is None else room)
             return
-        if self.shift:
-            s.sub_(self.shift)
         if regular(self.wanted.powers):
-            self._exponentials(torch.exp(s, out=s if room is None else room), t, spots, room is not None)
+            self._exponentials(exponential(s, self.shift, out=room), t, spots, room is not None)
         else:
-            self._others(s, t, spots)
+            self._others(s.sub_(self.shift) if self.shift else s, t, spots)
 
     def _compiled(self, s: Tensor, t: Tile, room: Tensor) -> None:
         of_rows, of_columns = bodies.run(bodies.exponential_sums, s, s.new_tensor(self.shift), room)
-        self.rows[2, t.i0 : t.i1] += of_rows
+        self.rows[2, t.i0 : t.i1].add_(of_rows)
         if self.columns is not None:  # never a corner of a symmetric layout, which holds a row and itself
-            self.columns[2, t.j0 : t.j1] += of_columns
+            self.columns[2, t.j0 : t.j1].add_(of_columns)
 
     def _linear(self, s: Tensor, t: Tile, spots: Spots | None) -> None:
         if spots is not None:
@@ -168,15 +168,20 @@ class ConstantSums:
         hidden = Hidden(u, spots) if spots is not None else None
         self._put(2, u, t)
         if len(self.wanted.powers) == 2:
-            self._put(3, u.square() if keep else u.square_(), t)
+            self._put(3, torch.square(u, out=self._square(u)) if keep else u.square_(), t)
         if hidden is not None and keep:
             hidden.restore()
+
+    def _square(self, u: Tensor) -> Tensor:
+        if self._squares is None or self._squares.numel() < u.numel():
+            self._squares = torch.empty_like(u).view(-1)
+        return self._squares[: u.numel()].view(u.shape)
 
     def _others(self, s: Tensor, t: Tile, spots: Spots | None) -> None:
         if t.kind != "far" and self.wanted.near:
             if spots is not None:
                 s.view(-1)[spots.twins] = -math.inf
-            self._near(1, s.exp(), t, spots)
+            self._near(1, exponential(s, out=torch.empty_like(s)), t, spots)
         if t.kind == "near":
             return
         for k, e in enumerate(raised(s, self.wanted.powers), 2):
@@ -200,9 +205,9 @@ class ConstantSums:
 
     def _put(self, k: int, u: Tensor, t: Tile, corner: bool | None = None) -> None:
         corner = t.i0 == t.j0 if corner is None else corner
-        self.rows[k, t.i0 : t.i1] += u.sum(1)
+        self.rows[k, t.i0 : t.i1].add_(u.sum(1))
         if self.columns is not None and not (self.columns is self.rows and corner):
-            self.columns[k, t.j0 : t.j1] += u.sum(0)
+            self.columns[k, t.j0 : t.j1].add_(u.sum(0))
 
     def result(self, counts: tuple[Tensor, Tensor], of_columns: bool = False) -> Tensor:
         sums = self.columns if of_columns and self.columns is not None else self.rows
@@ -257,7 +262,7 @@ class OnlineSums:
         sums, top = state[0][k], state[1][k]
         higher = torch.maximum(top[where], u.amax(1))
         sums[where] *= (top[where] - higher).exp_()
-        sums[where] += u.sub_(higher[:, None]).exp_().sum(1)
+        sums[where] += exponential(u.sub_(higher[:, None])).sum(1)
         top[where] = higher
 
     def result(self, counts: tuple[Tensor, Tensor], of_columns: bool = False) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.losses.core import bodies
+from nearfar.losses.core.exponentials import exponential
 from nearfar.losses.core.layout import Layout, Spots, Tile
 from nearfar.losses.core.sums import Masks, Wanted, nothing, raised, regular
 
@@ -36,6 +37,7 @@ class ConstantWeights:
         self.wanted, self.shift = wanted, shift
         self.rows = self._factors(rows)
         self.columns = self.rows if columns is rows else None if columns is None else self._factors(columns)
+        self._buffers: dict[int, Tensor] = {}
 
     def _factors(self, side: Side) -> Tensor:
         powers = side.lse.new_tensor([0.0, 1.0, *(p.exponent for p in self.wanted.powers)])[:, None]
@@ -45,18 +47,25 @@ class ConstantWeights:
         return torch.where(side.lse > nothing(side.lse.dtype) / 2, side.grad * slopes * scale, 0.0)
 
     def _factor(self, k: int, t: Tile) -> Tensor:
+        """[h, 1], or [h, w] in a buffer that the next call with k fills again: fresh memory costs more than the sum."""
         rows = self.rows[k, t.i0 : t.i1, None]
-        return rows if self.columns is None else rows + self.columns[k, None, t.j0 : t.j1]
+        if self.columns is None:
+            return rows
+        height, width = t.i1 - t.i0, t.j1 - t.j0
+        buffer = self._buffers.get(k)
+        if buffer is None or len(buffer) < height * width:
+            buffer = self._buffers[k] = rows.new_empty(height * width)
+        return torch.add(rows, self.columns[k, None, t.j0 : t.j1], out=buffer[: height * width].view(height, width))
 
     def tile(self, s: Tensor, t: Tile, layout: Layout) -> Tensor:
+        if regular(self.wanted.powers):
+            return self.of_exponentials(exponential(s, self.shift), t, layout)
         if self.shift:
             s.sub_(self.shift)
-        if regular(self.wanted.powers):
-            return self.of_exponentials(s.exp_(), t, layout)
         if t.kind == "far":
             return self._raised(s, t)
         if t.kind == "near":
-            return self._near(s.exp_(), t)
+            return self._near(exponential(s), t)
         return self._mixed(s, t, layout.spots(t), self._raised, torch.exp)
 
     def of_exponentials(self, u: Tensor, t: Tile, layout: Layout) -> Tensor:
@@ -84,7 +93,7 @@ class ConstantWeights:
 
     def _near(self, u: Tensor, t: Tile) -> Tensor:
         if not self.wanted.near:
-            return self._factor(0, t).expand_as(u).contiguous()
+            return self._factor(0, t).expand_as(u).clone(memory_format=torch.contiguous_format)
         u = u.mul_(self._factor(1, t))
         return u.add_(self._factor(0, t)) if self.wanted.linear else u
 
@@ -94,7 +103,9 @@ class ConstantWeights:
             return self._times(u, 2, t) if first else u.zero_()
         if not first:
             return self._times(u.square_(), 3, t)
-        return self._factor(3, t).mul(u).add_(self._factor(2, t)).mul_(u)
+        slopes = self._factor(3, t)
+        slopes = slopes.mul(u) if self.columns is None else slopes.mul_(u)
+        return u.mul_(slopes.add_(self._factor(2, t)))
 
     def _times(self, u: Tensor, k: int, t: Tile) -> Tensor:
         if self.columns is not None and bodies.backend(u.device):
@@ -105,7 +116,8 @@ class ConstantWeights:
     def _raised(self, s: Tensor, t: Tile) -> Tensor:
         sloped = [k for k, p in enumerate(self.wanted.powers, 2) if p.slope]
         if len(sloped) == 1:
-            return s.mul_(self.wanted.powers[sloped[0] - 2].exponent).exp_().mul_(self._factor(sloped[0], t))
+            raised_s = exponential(s, power=self.wanted.powers[sloped[0] - 2].exponent)
+            return raised_s.mul_(self._factor(sloped[0], t))
         total = torch.zeros_like(s)
         for k, e in enumerate(raised(s, self.wanted.powers), 2):
             if k in sloped:
