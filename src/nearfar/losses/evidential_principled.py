@@ -93,7 +93,7 @@ def principled(
     inputs = checked(z, labels, ids, keys, key_labels, normalize)
     patches = z.shape[1] if z.dim() == 3 else 1
     memory = "dense" if memory == "auto" and evidence == "neighbourhood" and exchange == "gather" else memory
-    if not tiled(memory, exchange, inputs.x, keys, later=4):
+    if not tiled(memory, exchange, inputs.x, keys, later=2):
         losses, valid = _dense(gathered(inputs), settings, statistics, scale, a, gamma, patches)
     elif fits(inputs, settings, exchange):
         losses, valid = class_blocks(inputs, settings, statistics, scale, a, gamma, exchange)
