@@ -129,7 +129,7 @@ def later(
     def kernel(cosine: Tensor, part: ImageRows) -> tuple[Tensor, Tensor]:
         return _later(cosine, part, settings, scale, variant, eps)
 
-    if tiled(memory, exchange, inputs.x):
+    if tiled(memory, exchange, inputs.x, later=16):
         losses, valid = _slabs(rows, kernel)
     else:
         losses, valid = kernel(rows.anchors @ rows.columns.T, rows)
