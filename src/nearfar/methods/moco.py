@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from nearfar.config import MethodConfig, ViewsConfig
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import ConfigError
 from nearfar.losses import info_nce
-from nearfar.memory import EMA, Queue
-from nearfar.methods.base import Batch, Method, Output, Projections
+from nearfar.methods.base import Batch, Output, Projections
+from nearfar.methods.taught import TaughtMethod
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class MoCoConfig(MethodConfig):
     """keys kept as negatives; fewer than the images, or an image meets its own older keys as negatives"""
 
 
-class MoCo(Method):
+class MoCo(TaughtMethod):
     """He et al. 2020, "Momentum Contrast"; Chen et al. 2020, "Improved Baselines with Momentum Contrastive Learning".
 
     The first view is the query, the second the key, made by the teacher. The paper shuffles keys over devices so that
@@ -49,19 +48,7 @@ class MoCo(Method):
                 expected=2,
                 fix="Set views.count to 2, or use simclr for more views.",
             )
-        self.teacher = EMA(self._student(), config.momentum)
-        self.teacher.eval()
-        self.queue = Queue(self.embedding_dim, config.queue)
-        self._fresh: list[Tensor] = []
-
-    def _student(self) -> nn.Sequential:
-        return nn.Sequential(self.encoder, self.head)
-
-    def train(self, mode: bool = True) -> MoCo:
-        """As nn.Module.train; the teacher stays in evaluation mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
+        self._teach(config.momentum, self.embedding_dim, config.queue)
 
     def project(self, batch: Batch) -> Projections:
         """{"query", "key"}: [B, D] each, the key without gradient."""
@@ -73,20 +60,8 @@ class MoCo(Method):
         key = nn.functional.normalize(projections["key"].float(), dim=-1)
         keys, _ = self.queue.contents()
         if self.training:
-            self._fresh.append(key.detach())
+            self._fresh.append((key.detach(), None))
         loss = info_nce(
             projections["query"], key, temperature=self.config.temperature, keys=keys if len(keys) else None
         )
         return Output(loss, {"queue": self.queue.count.detach().float()})
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Move the teacher towards the student and put the step's keys into the queue."""
-        self.teacher.update(self._student(), self.progress)
-        for key in self._fresh:
-            self.queue.enqueue(key)
-        self._fresh.clear()
-
-    def skip_step(self) -> None:
-        """Forget the keys of a bad batch, which would poison the queue."""
-        self._fresh.clear()

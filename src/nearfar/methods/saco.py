@@ -14,8 +14,8 @@ from nearfar.encoders.group_batchnorm import per_group_statistics
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses import group_attraction, place_nce
-from nearfar.memory import EMA, Queue
-from nearfar.methods.base import Batch, Method, Output, Projections, ids_of
+from nearfar.methods.base import Batch, Output, Projections, ids_of
+from nearfar.methods.taught import TaughtMethod
 from nearfar.views import build_views
 from nearfar.views.seasonal import Shot
 
@@ -63,7 +63,7 @@ class GroupProjector(nn.Module):
         return rows.reshape(each.shape[1], each.shape[0], -1).transpose(0, 1)
 
 
-class SACo(Method):
+class SACo(TaughtMethod):
     """Stival et al. 2025, "Semantically-Aware Contrastive Learning for multispectral remote sensing images".
 
     With z_bg the head's output for group g of place b, and q_b their normalised mean over the groups:
@@ -98,22 +98,13 @@ class SACo(Method):
         shots = [Shot(0, changed, changed), *(Shot(date) for date in KEYS[config.positives])]
         if self.views_config.recipe == "seasonal":
             self._make_views = build_views(self.views_config, encoder.channels, encoder.config.size, shots)
-        self.teacher = EMA(self._student(), config.momentum)
-        self.teacher.eval()
-        self.queue = Queue(self.embedding_dim, config.queue)
-        self._fresh: list[tuple[Tensor, Tensor]] = []
+        self._teach(config.momentum, self.embedding_dim, config.queue)
 
     def _count_groups(self) -> int:
         return int(getattr(self.encoder.body, "count", 1))
 
     def _student(self) -> GroupProjector:
         return GroupProjector(self.encoder, self.head)
-
-    def train(self, mode: bool = True) -> SACo:
-        """As nn.Module.train; the teacher stays in evaluation mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def chance(self, batch_size: int) -> float:
         """Loss of guessing, summed over the keys; without what groups cost."""
@@ -162,18 +153,6 @@ class SACo(Method):
         if use is not None:
             parts["usable"] = use.float().mean()
         return Output(loss, parts)
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Move the teacher towards the student and put the step's keys into the queue."""
-        self.teacher.update(self._student(), self.progress)
-        for keys, places in self._fresh:
-            self.queue.enqueue(keys, places)
-        self._fresh.clear()
-
-    def skip_step(self) -> None:
-        """Forget the keys of a bad batch, which would poison the queue."""
-        self._fresh.clear()
 
 
 def usable(batch: Batch, share: float) -> Tensor | None:

@@ -15,9 +15,9 @@ from nearfar.encoders.heads import projection_head
 from nearfar.encoders.image import ImageEncoder
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses import ChangeFlags, change_ratio, temporal_nce_heads
-from nearfar.memory import EMA, Queue
-from nearfar.methods.base import Batch, Method, Output, Projections
+from nearfar.methods.base import Batch, Output, Projections
 from nearfar.methods.saco import usable
+from nearfar.methods.taught import TaughtMethod
 from nearfar.views import build_views
 from nearfar.views.seasonal import Shot
 
@@ -57,7 +57,7 @@ class Heads(nn.Module):
         return torch.stack([head(x) for head in self.heads], 1)
 
 
-class SeCo(Method):
+class SeCo(TaughtMethod):
     """Manas et al. 2021, "Seasonal Contrast"; with negatives "caco" Mall et al. 2023, "Change-Aware Sampling".
 
     Four views of a place: the query q and key 2 of one date, keys 0 and 1 of two others; keys 0 and 2 are changed
@@ -85,23 +85,11 @@ class SeCo(Method):
         self._make_views = build_views(
             self.views_config, encoder.channels, encoder.config.size, SHOTS, halves=self.periods == 2
         )
-        self.teacher = EMA(self._student(), config.momentum)
-        self.teacher.eval()
-        self.queue = Queue(HEADS * self.embedding_dim, config.queue)
-        self._fresh: list[tuple[Tensor, Tensor]] = []
+        self._teach(config.momentum, HEADS * self.embedding_dim, config.queue)
         self._visits: list[tuple[Tensor, Tensor]] = []
         if self.periods == 2:
             self.flags = ChangeFlags(2 * config.places)
             self.register_buffer("round", torch.zeros(2 * config.places, dtype=torch.bool))
-
-    def _student(self) -> nn.Sequential:
-        return nn.Sequential(self.encoder, self.head)
-
-    def train(self, mode: bool = True) -> SeCo:
-        """As nn.Module.train; the teacher stays in evaluation mode."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def chance(self, batch_size: int) -> float:
         """Loss of guessing, summed over the heads."""
@@ -160,10 +148,8 @@ class SeCo(Method):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Move the teacher towards the student, put the step's keys into the queue, remember how places changed."""
-        self.teacher.update(self._student(), self.progress)
-        for keys, labels in self._fresh:
-            self.queue.enqueue(keys, labels)
+        """As MoCo's, and remember how places changed."""
+        super().after_step()
         for halves, ratios in self._visits:
             everywhere = parallel.gather(halves)
             if bool(self.round[everywhere].any()):
@@ -171,11 +157,11 @@ class SeCo(Method):
                 self.round.zero_()
             self.flags.visit(halves, ratios)
             self.round[everywhere] = True
-        self.skip_step()
+        self._visits.clear()
 
     def skip_step(self) -> None:
         """Forget what a bad batch would have left."""
-        self._fresh.clear()
+        super().skip_step()
         self._visits.clear()
 
     def _halves(self, batch: Batch, query: Tensor) -> Tensor:
