@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -90,6 +93,21 @@ def test_a_resumed_command_takes_all_from_the_run(world: Path, capsys: pytest.Ca
     assert run.metrics["train"]["steps"] == 6
     assert run.config.train.max_seconds == 1000
     assert main(["train", "--resume", "runs/smcl-scene-1", "--preset", "photos"]) == 2
+
+
+def test_who_stops_a_run_is_told_how_to_go_on(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "smcl", "--task", "scene", "--data.root", str(world / "scene"), *SMALL, *POINTS]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nearfar.cli.train_scene.Bars.__call__", interrupt)
+        assert main([*command, "--train.log-every", "1", "--out", "run"]) == 130
+    assert "go on with: nearfar train --resume run" in capsys.readouterr().err
+    assert main(["train", "--resume", "run", "--no-eval"]) == 0
+
+
+def interrupt(bars: object, event: Mapping[str, Any]) -> None:
+    """A progress bar at which Ctrl-C is pressed after the first step."""
+    if event["kind"] == "step":
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,10 +16,11 @@ import torch
 import nearfar
 from nearfar.config import EncoderConfig
 from nearfar.encoders.io import save_encoder
-from nearfar.errors import ConfigError, NonFiniteError, ResumeError
+from nearfar.errors import ConfigError, DataError, NonFiniteError, ResumeError
 from nearfar.scenes import scene_learner
 from nearfar.scenes.config import SceneConfig, load, read_scene_config
 from nearfar.scenes.fit import fit_objects, fit_scene
+from nearfar.scenes.formats import open_scene
 from nearfar.scenes.run import SceneRun, open_run
 from nearfar.train import checkpoint
 
@@ -113,6 +115,17 @@ def test_what_a_run_leaves(scene_run: SceneRun) -> None:
     assert all({"held_out_views/psnr", "anchor/held_out_views/white/ssim"} <= set(line) for line in ways)
     assert scene_run.metrics["train"]["points"] == 60
     assert not any(path.suffix == ".tmp" for path in scene_run.path.rglob("*"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_broken_image_is_said_before_anything_is_written(tiny: Make, world: Path, tmp_path: Path, split: str) -> None:
+    root = tmp_path / "scene"
+    shutil.copytree(world / "scene", root)
+    image = next(frame.path for frame in open_scene(root).frames if frame.split == split)
+    image.write_bytes(image.read_bytes()[:60])
+    with pytest.raises(DataError, match=image.name):
+        fit_scene(tiny(data__root=root), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_learns(tiny: Make, tmp_path: Path) -> None:

@@ -41,8 +41,13 @@ def run(own: argparse.Namespace, rest: list[str]) -> int:
         presets = {name: preset for name, preset in SCENE_PRESETS.items() if own.task in preset.tasks}
         print("\n".join(["presets (--preset):", *(f"  {name:<16} {one.summary}" for name, one in presets.items())]))
     config, folder = configure(own, flags)
-    with Bars() as bars:
-        trained = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
+    try:
+        with Bars() as bars:
+            trained = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
+    except KeyboardInterrupt:
+        if any((folder / "checkpoints").glob("*.pt")):
+            note(f"go on with: nearfar train --resume {folder}")
+        raise
     from nearfar.parallel import rank
 
     if rank() != 0:

@@ -92,7 +92,8 @@ def training(runs: Runs, folder: Path) -> Section:
         part.figures.append(Picture(loss, "training loss over steps", caption))
     health = curves.health_figure(histories, folder / "health.png")
     if health:
-        part.figures.append(Picture(health, "embedding health over epochs", "Embedding health over the epochs."))
+        caption = "Embedding health over the epochs."
+        part.figures.append(Picture(health, "embedding health over epochs", caption, wide=True))
     return part
 
 

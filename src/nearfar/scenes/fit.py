@@ -96,7 +96,8 @@ def _on_device(
         rng.seed_all(config.train.seed)
         state = checkpoint.newest(run.checkpoints) if resume else None
         learner = build_learner(config, run.path, engine.device, fresh=state is None)
-        # After all that the configuration can get wrong: nothing is left behind then.
+        learner.read()
+        # After all that configuration and files can get wrong: nothing is left behind then.
         engine.first(partial(prepare, run, cast(Any, config), resume, allow_changes))
         if state is None:
             engine.first(partial(keep_encoder, config, run.path))

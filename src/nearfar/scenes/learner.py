@@ -47,6 +47,15 @@ class Learner(ABC):
     scale: float = 1.0
     """factor on the size of images"""
 
+    def read(self) -> None:
+        """Reads what training and measuring will need, so that a broken file is said before anything is learnt.
+
+        Raises DataError.
+        """
+        for shots in self.shots("end").values():
+            for shot in shots:
+                shot.scene.image(shot.view, self.scale)
+
     @abstractmethod
     def step(self, step: int, progress: float, draws: torch.Generator) -> dict[str, float]:
         """Step `step` (from 0) at `progress` (0 to 1) of the run: at least loss and psnr. Raises NonFiniteError."""

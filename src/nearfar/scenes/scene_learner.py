@@ -59,13 +59,15 @@ class SceneLearner(Learner):
         self._pixels: Tensor | None = None
         self._perceptual = _perceptual(config.train.perceptual, device)
 
+    def read(self) -> None:
+        super().read()
+        self._rays()
+
     def step(self, step: int, progress: float, draws: torch.Generator) -> dict[str, float]:
-        if self._pool is None:
-            self._pool = RayPool(self._views(), self.device)
         set_rates(self.optimiser, self.options, step, progress)
         if step % REFRESH == 0:
             self._pixels = None
-        rays = self._pool.batch(self.options, draws)
+        rays = self._rays().batch(self.options, draws)
         pixels = self._read_pixels()
         return point_step(self.field, rays, self.optimiser, pixel_features=pixels, perceptual=self._perceptual)
 
@@ -101,6 +103,11 @@ class SceneLearner(Learner):
         super().load(state)
         self._pixels = None if state["pixels"] is None else state["pixels"].to(self.device)
         self.history = state["graph"]
+
+    def _rays(self) -> RayPool:
+        if self._pool is None:
+            self._pool = RayPool(self._views(), self.device)
+        return self._pool
 
     def _views(self) -> list[tuple[Camera, Any, Any]]:
         train = self.scene.indices("train")
