@@ -104,10 +104,10 @@ def test_grey_stays_grey_and_colour_is_brought_to_it(picture: Path) -> None:
     assert (len(grey.channels), len(mixed.channels)) == (1, 3)
     assert mixed.channels == study_channels(3) and list(mixed.channels.modalities) == ["image"]
     assert torch.equal(mixed[0]["image"][2], grey[0]["image"][0])
-    dark = mixed.as_channels(1)[1]["image"]
+    dark = StudyDataset(mixed.records, size=16, channels=1)[1]["image"]
     assert dark.shape == (1, 16, 16) and dark[0, 8, 8] == pytest.approx(0.299, abs=1e-3)
     with pytest.raises(ConfigError, match="1 or 3"):
-        grey.as_channels(2)
+        StudyDataset(mixed.records, channels=2)
 
 
 def test_depth_is_kept(tmp_path: Path) -> None:

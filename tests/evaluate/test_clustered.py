@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,11 @@ from sklearn import metrics as sk
 
 from nearfar.errors import DataError, ShapeError
 from nearfar.evaluate import roc
+from nearfar.evaluate.binary import Metric
 from nearfar.evaluate.clustered import (
     clinical_metrics,
-    clustered_bootstrap,
     clustered_differences,
     clustered_intervals,
-    per_resample,
     resampled_groups,
 )
 
@@ -30,6 +30,20 @@ def study(seed: int, patients: int = 40, frames: int = 4) -> tuple[np.ndarray, n
     labels = (rng.random(len(who)) < 0.5).astype(int)
     score = labels * SHIFT + SHARED * rng.normal(size=patients)[who] + OWN * rng.normal(size=len(who))
     return labels, expit(score - SHIFT / 2), who
+
+
+def auc_interval(*data: np.ndarray, **options: Any) -> dict[str, float]:
+    return clustered_intervals({"auc": roc.weighted_roc_auc}, *data, **options)["auc"]
+
+
+def row_by_row(metric: Metric) -> Metric:
+    """The same from repeated samples of equal weight, one call a resample."""
+
+    def repeated(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        rows = [np.repeat(np.arange(len(labels)), row.astype(int)) for row in weights]
+        return np.array([metric(labels[row], scores[row], np.ones((1, len(row))))[0] for row in rows])
+
+    return repeated
 
 
 def test_values_are_those_of_scikit_learn() -> None:
@@ -57,7 +71,7 @@ def test_a_resample_is_the_measure_of_the_drawn_patients() -> None:
     """Every weighted measure agrees, row by row, with the plain one on repeated samples."""
     labels, p, who = study(1, 12, 3)
     measures = clinical_metrics(0.5)
-    plain = {name: per_resample(lambda y, q, m=m: m(y, q, np.ones((1, len(y))))[0]) for name, m in measures.items()}
+    plain = {name: row_by_row(metric) for name, metric in measures.items()}
     bins_follow_the_sample = "ece_mass"
     plain.pop(bins_follow_the_sample)
     options = {"clusters": who, "resamples": 40, "seed": 3}
@@ -69,20 +83,20 @@ def test_a_resample_is_the_measure_of_the_drawn_patients() -> None:
 
 def test_patients_are_drawn_whole_and_their_order_does_not_matter() -> None:
     labels, p, who = study(2)
-    once = clustered_bootstrap(roc.weighted_roc_auc, labels, p, clusters=who)
+    once = auc_interval(labels, p, clusters=who)
     names = np.array([f"patient {w:02}" for w in who])
     order = np.random.default_rng(0).permutation(len(who))
-    shuffled = clustered_bootstrap(roc.weighted_roc_auc, labels[order], p[order], clusters=names[order])
+    shuffled = auc_interval(labels[order], p[order], clusters=names[order])
     assert shuffled == pytest.approx(once)
-    alone = clustered_bootstrap(roc.weighted_roc_auc, labels, p)
+    alone = auc_interval(labels, p)
     assert once["high"] - once["low"] > 1.1 * (alone["high"] - alone["low"])
 
 
 def test_copies_of_images_add_no_certainty() -> None:
     labels, p, who = study(3, 50, 1)
     copies = np.repeat(np.arange(50), 5)
-    single = clustered_bootstrap(roc.weighted_roc_auc, labels, p, clusters=who, seed=1)
-    copied = clustered_bootstrap(roc.weighted_roc_auc, labels[copies], p[copies], clusters=who[copies], seed=1)
+    single = auc_interval(labels, p, clusters=who, seed=1)
+    copied = auc_interval(labels[copies], p[copies], clusters=who[copies], seed=1)
     assert copied == pytest.approx(single)
 
 
@@ -128,7 +142,7 @@ def test_one_class_has_what_is_defined_and_nan_for_the_rest() -> None:
 
 def test_constant_scores_have_no_interval_but_a_value() -> None:
     labels, p, who = study(7)
-    found = clustered_bootstrap(roc.weighted_roc_auc, labels, np.full_like(p, 0.3), clusters=who)
+    found = auc_interval(labels, np.full_like(p, 0.3), clusters=who)
     assert set(found.values()) == {0.5}
 
 
@@ -140,9 +154,9 @@ def test_no_resamples_leave_the_values() -> None:
 
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ShapeError, match="one cluster"):
-        clustered_bootstrap(roc.weighted_roc_auc, [0, 1], [0.1, 0.2], clusters=["a"])
+        auc_interval([0, 1], [0.1, 0.2], clusters=["a"])
     with pytest.raises(DataError, match="not finite"):
-        clustered_bootstrap(roc.weighted_roc_auc, [0, 1], [0.1, np.nan])
+        auc_interval([0, 1], [0.1, np.nan])
 
 
 def test_a_thousand_resamples_of_two_thousand_images_take_seconds() -> None:
@@ -160,7 +174,7 @@ def test_intervals_hold_the_truth_as_often_as_they_promise() -> None:
     for seed in range(rounds):
         labels, p, who = study(1000 + seed)
         for name, clusters in (("patients", who), ("images", None)):
-            found = clustered_bootstrap(roc.weighted_roc_auc, labels, p, clusters=clusters, resamples=400, seed=seed)
+            found = auc_interval(labels, p, clusters=clusters, resamples=400, seed=seed)
             held[name] += found["low"] <= truth <= found["high"]
     assert 0.91 <= held["patients"] / rounds <= 0.98
     assert held["images"] < held["patients"] - 0.03 * rounds

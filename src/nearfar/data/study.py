@@ -116,12 +116,17 @@ class StudyDataset(SampleDataset):
         return {"image": images.read(record.paths[0])}
 
     def subset(self, indices: Iterable[int]) -> Self:
-        return self._with([self.records[int(i)] for i in indices], len(self.channels), self._cache)
-
-    def as_channels(self, count: int) -> Self:
-        """The same samples, grey (1) or in colour (3): an encoder of grey images can then read colour files."""
-        same = count == len(self.channels)
-        return self._with(self.records, count, self._cache if same else SampleCache(self._cache.budget))
+        other = type(self)(
+            [self.records[int(i)] for i in indices],
+            self.object_classes,
+            self.root,
+            size=self.size,
+            max_objects=self.max_objects,
+            channels=len(self.channels),
+            scale=self.scale,
+        )
+        other._cache = self._cache
+        return other
 
     def boxes(self, index: int) -> NDArray[np.float64]:
         """[n, 4] as x_min, y_min, x_max, y_max in pixels of the image as `raw` gives it, rows as in `objects`."""
@@ -136,19 +141,6 @@ class StudyDataset(SampleDataset):
         """Where the image lies on the canvas; decodes nothing."""
         height, width = self.records[index].shape
         return Letterbox.of(width, height, self.size)
-
-    def _with(self, records: Sequence[StudyRecord], channels: int, cache: SampleCache) -> Self:
-        other = type(self)(
-            records,
-            self.object_classes,
-            self.root,
-            size=self.size,
-            max_objects=self.max_objects,
-            channels=channels,
-            scale=self.scale,
-        )
-        other._cache = cache
-        return other
 
     def _objects(self, record: StudyRecord) -> tuple[Tensor, Tensor]:
         objects, labels = torch.zeros(self.max_objects, 5), torch.full((self.max_objects,), -1)

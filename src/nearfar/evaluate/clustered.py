@@ -14,7 +14,6 @@ import numpy as np
 import scipy.special
 from numpy.typing import ArrayLike
 
-from nearfar.errors import DataError
 from nearfar.evaluate import metrics
 from nearfar.evaluate.binary import Metric, as_scored, once
 from nearfar.evaluate.bootstrap import FloatArray, IntArray, Interval, cluster_weights, interval
@@ -38,20 +37,6 @@ def clinical_metrics(threshold: float, *, bins: int = 10) -> dict[str, Metric]:
         "slope": weighted_slope,
         "intercept": weighted_intercept,
     } | {name: partial(_of_counts, threshold=threshold, rate=rate) for name, rate in _RATES.items()}
-
-
-def per_resample(metric: Callable[[IntArray, FloatArray], float]) -> Metric:
-    """A plain function of labels [m] and scores [m] as a measure of weights: one call a resample, on repeated samples.
-
-    For measures that have no weighted form; about as slow as the function times the number of resamples. Weights are
-    whole numbers. A resample on which it raises DataError (a class is missing) is NaN.
-    """
-
-    def weighted(labels: IntArray, scores: FloatArray, weights: FloatArray) -> FloatArray:
-        rows = [np.repeat(np.arange(len(labels)), row.astype(np.int64)) for row in weights]
-        return np.array([_or_nan(metric, labels[row], scores[row]) for row in rows])
-
-    return weighted
 
 
 def clustered_intervals(
@@ -107,21 +92,6 @@ def clustered_differences(
         differences = drawn[name][0] - drawn[name][1]
         report[name] = bootstrap_interval(value, differences, wider) | {"p": _two_sided(differences)}
     return report
-
-
-def clustered_bootstrap(
-    metric: Metric,
-    labels: ArrayLike,
-    scores: ArrayLike,
-    *,
-    clusters: ArrayLike | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """`clustered_intervals` of one measure."""
-    options = {"clusters": clusters, "resamples": resamples, "confidence": confidence, "seed": seed}
-    return clustered_intervals({"it": metric}, labels, scores, **options)["it"]  # type: ignore[arg-type]
 
 
 def resampled_groups(
@@ -190,13 +160,6 @@ def _two_sided(differences: FloatArray) -> float:
     known = differences[~np.isnan(differences)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (known.size + 1))
-
-
-def _or_nan(metric: Callable[[IntArray, FloatArray], float], labels: IntArray, scores: FloatArray) -> float:
-    try:
-        return float(metric(labels, scores))
-    except DataError:
-        return float("nan")
 
 
 def _of_counts(

@@ -125,15 +125,6 @@ def mirrored_boxes(boxes: Tensor, across: Tensor, down: Tensor) -> Tensor:
     return boxes
 
 
-def mirrored_banner(banner: Tensor, across: Tensor, down: Tensor) -> Tensor:
-    """Force banners [N, rows, directions] of the mirrored pairs: theta becomes pi - theta across, -theta down."""
-    count = banner.shape[-1]
-    column = torch.arange(count, device=banner.device)
-    for hit, turned in ((across, (count // 2 - column) % count), (down, -column % count)):
-        banner = torch.where(hit[:, None, None], banner[..., turned], banner)
-    return banner
-
-
 def mirrored_classes(classes: Sequence[str], axis: Axis) -> list[int]:
     """For every relation the position of its mirror image among `classes`, -1 where it is not there.
 
