@@ -69,7 +69,7 @@ DEMOS: dict[str, Demo] = {
         overrides={
             "data.size": 32,
             "encoder.size": 32,
-            "train.epochs": 34,
+            "train.epochs": 40,
             "train.health_every": 10,
             "eval.tasks": ("mirrors", "health"),
         },
