@@ -1,4 +1,4 @@
-"""The plain losses as loops over rows, straight from the formulas; batches are `loss_cases.LossBatch`."""
+"""The plain losses as loops over rows, straight from the formulas; batches are `loss_batch.LossBatch`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from loss_cases import LOSS_CASES, Loss, LossBatch, LossCase, make_batch
+from loss_batch import Loss, LossBatch, LossCase, make_batch
+from loss_cases import LOSS_CASES
 
 from nearfar.errors import ConfigError, ShapeError
 from nearfar.losses import CLIPLoss, clip_loss, info_nce, nt_xent, supcon

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from loss_cases import BY_NAME, make_batch
+from loss_batch import make_batch
+from loss_cases import BY_NAME
 from torch import Tensor, nn
 
 from nearfar import parallel

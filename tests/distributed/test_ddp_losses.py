@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))
 import rank_tasks
 from gloo_pool import GlooPool, RankError
-from loss_cases import LOSS_CASES, TILED, LossCase
+from loss_batch import LossCase
+from loss_cases import LOSS_CASES, TILED
 
 LABELS = [0, 1, 0, 2, 1, 0, 3]
 WORLDS = [2, 3]
