@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nearfar.encoders.image import ImageEncoder
+from nearfar.evaluate.landcover_data import Patches
 from nearfar.evaluate.landcover_maps import patch_features, probabilities
 from nearfar.evaluate.linear import linear_probe
 from nearfar.evaluate.metrics import balanced_accuracy, confusion_matrix
-
-if TYPE_CHECKING:
-    from nearfar.evaluate.landcover import Patches
 
 Labelled = tuple[Tensor, Tensor]
 """features [n, G, F], labels [n]"""

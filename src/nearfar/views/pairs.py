@@ -73,8 +73,7 @@ class PairViews:
         self._values.check_image(image)
         seed = sample_seeds(batch, image)
         key = view_keys(seed, count)
-        across = chance(derive(key, "flip_x"), self.config.flip_horizontal)
-        down = chance(derive(key, "flip_y"), self.config.flip_vertical)
+        across, down = drawn_mirrors(key, self.config)
         small = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
         shown = small if image.shape[-2:] != small.shape[-2:] else image
         made = {"views": self._changed(mirrored(shown.repeat_interleave(count, 0), across, down), key)}
@@ -107,6 +106,11 @@ class PairViews:
             table = torch.tensor([*mirrored_classes(self.classes, axis), -1], device=labels.device)  # type: ignore[arg-type]
             labels = torch.where(hit, table[labels], labels)
         return labels
+
+
+def drawn_mirrors(key: Tensor, config: ViewsConfig) -> tuple[Tensor, Tensor]:
+    """Which views, by their keys [N], are mirrored across and down: bool [N] each."""
+    return chance(derive(key, "flip_x"), config.flip_horizontal), chance(derive(key, "flip_y"), config.flip_vertical)
 
 
 def mirrored(x: Tensor, across: Tensor, down: Tensor) -> Tensor:

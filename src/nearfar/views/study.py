@@ -20,8 +20,8 @@ from nearfar.data.sample import Channels
 from nearfar.spatial.boxes import flip_objects
 from nearfar.views import photometric
 from nearfar.views.batches import Batch, sample_seeds, with_views
-from nearfar.views.pairs import mirrored
-from nearfar.views.random import chance, derive, uniform, view_keys
+from nearfar.views.pairs import drawn_mirrors, mirrored
+from nearfar.views.random import derive, uniform, view_keys
 from nearfar.views.recipe import Views
 
 
@@ -57,8 +57,7 @@ class StudyViews:
         self._plain.check_image(image)
         seed = sample_seeds(batch, image)
         key = view_keys(seed, count)
-        across = chance(derive(key, "flip_x"), self.config.flip_horizontal)
-        down = chance(derive(key, "flip_y"), self.config.flip_vertical)
+        across, down = drawn_mirrors(key, self.config)
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
         views, steps = self._moved(mirrored(image.repeat_interleave(count, 0), across, down), key)

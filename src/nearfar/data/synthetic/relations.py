@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +19,13 @@ from PIL import Image
 from nearfar.data.questions import NAME, write_questions
 from nearfar.data.synthetic.folders import whole_folder
 from nearfar.data.synthetic.relations_questions import ask
-from nearfar.data.synthetic.relations_rules import FITS, PREDICATES
+from nearfar.data.synthetic.relations_rules import PREDICATES, Pair
 from nearfar.data.synthetic.relations_scene import Scene, compose, render
 from nearfar.errors import ConfigError
 
 SIZE = 96
 _SPLITS = (("train", 0.7), ("val", 0.1), ("test", 0.2))
 _PAIRS = 4  # at most, of one scene
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two things of a scene, by number, the word of the label, and the weights of all that fit."""
-
-    scene: str
-    split: str
-    subject: int
-    target: int
-    word: str
-    weights: dict[str, float]
-    names: tuple[str, str]
-
-    @property
-    def id(self) -> str:
-        """Unique in the world."""
-        return f"{self.scene}-{self.subject + 1}-{self.target + 1}"
-
-    @property
-    def right(self) -> list[str]:
-        """All words that are right answers."""
-        return [word for word, weight in self.weights.items() if weight >= FITS or word == self.word]
 
 
 def generate(root: Path, *, n: int = 1500, seed: int = 0, size: int = SIZE) -> Path:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nearfar.data.synthetic.relations import Pair, choose_pairs, scenes, split_names
-from nearfar.data.synthetic.relations_rules import PREDICATES
+from nearfar.data.synthetic.relations import choose_pairs, scenes, split_names
+from nearfar.data.synthetic.relations_rules import PREDICATES, Pair
 from nearfar.data.synthetic.relations_scene import Scene
 from nearfar.spatial.coverage import encode_runs
 

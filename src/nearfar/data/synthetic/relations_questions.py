@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nearfar.data.questions import Question
-
-if TYPE_CHECKING:
-    from nearfar.data.synthetic.relations import Pair
+from nearfar.data.synthetic.relations_rules import Pair
 
 
 def ask(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Question]:

@@ -25,6 +25,29 @@ _AXES = {"to the right of": (1, 0), "above": (0, -1), "to the left of": (-1, 0),
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two things of a scene, by number, the word of the label, and the weights of all that fit."""
+
+    scene: str
+    split: str
+    subject: int
+    target: int
+    word: str
+    weights: dict[str, float]
+    names: tuple[str, str]
+
+    @property
+    def id(self) -> str:
+        """Unique in the world."""
+        return f"{self.scene}-{self.subject + 1}-{self.target + 1}"
+
+    @property
+    def right(self) -> list[str]:
+        """All words that are right answers."""
+        return [word for word, weight in self.weights.items() if weight >= FITS or word == self.word]
+
+
+@dataclass(frozen=True)
 class Placed:
     """A thing in its scene: what of the geometry the rules need, measured once."""
 
