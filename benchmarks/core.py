@@ -2,7 +2,6 @@
 
     python benchmarks/core.py                            # time at 4,096 and 8,192 rows, all contestants alternating
     python benchmarks/core.py --growth 4096 65536        # time and memory, every doubling between the two
-    python benchmarks/core.py --threads 2                # two threads against one
 
 Forward and backward of rows of 128 dimensions in float32, 10 classes, two views an image. Time with one thread is the
 process's CPU time, so that a busy machine disturbs it less; the smallest and the median of the rounds are kept, and
@@ -157,21 +156,6 @@ def speed(sizes: list[int], rounds: int) -> list[dict[str, Any]]:
     return records
 
 
-def threads(n: int, rounds: int, most: int) -> list[dict[str, Any]]:
-    """One thread against `most`, by the wall clock; the least of the rounds."""
-    data, records = inputs(n), []
-    for name, (loss, _) in OURS.items():
-        taken: dict[int, list[float]] = {1: [], most: []}
-        for _ in range(rounds):
-            for count, times in taken.items():
-                torch.set_num_threads(count)
-                times.append(once(loss, data, time.perf_counter))
-        gain = min(taken[1]) / min(taken[most])
-        records.append({"rows": n, "loss": name, "threads": most, "load": os.getloadavg()[0], "gain": gain})
-        print(f"{n:6d} {name:28s} {most} threads: {gain:.2f} x", flush=True)
-    return records
-
-
 def product_rates() -> tuple[float, float]:
     """Operations a second of matrix products with 128 inner dimensions, of tiles and of large ones: the best of
     torch.mm, and the best of that and the products that the core takes."""
@@ -245,7 +229,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4096, 8192])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--growth", type=int, nargs=2, metavar=("FIRST", "LAST"))
     parser.add_argument("--losses", nargs="+", choices=list(OURS), default=list(OURS), help="of --growth")
     parser.add_argument("--worker", choices=list(OURS), help=argparse.SUPPRESS)
@@ -257,8 +240,6 @@ def main() -> None:
         return
     if options.growth:
         part = {"growth": growth(options.losses, *options.growth)}
-    elif options.threads > 1:
-        part = {"threads": threads(options.sizes[0], options.rounds, options.threads)}
     else:
         part = {"speed": speed(options.sizes, options.rounds)}
     known = json.loads(options.out.read_text()) if options.out.exists() else {}

@@ -152,7 +152,7 @@ class Largest(TorchDispatchMode):
 
 @every_loss
 def test_nothing_of_all_pairs_is_ever_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "KEPT_BYTES_A_ROW", 512)
+    monkeypatch.setenv("NEARFAR_KEPT", "0.7")
     monkeypatch.setattr(kept, "_free", {})  # the store that a larger loss before this one left
     n = 700
     z, labels = torch.randn(n, 2, 8), torch.arange(n) % 10

@@ -164,8 +164,8 @@ class Contrast:
     ) -> Tensor:
         """[2, n]: over near columns of all kinds, sums of weights and of weights times min(softplus(x), most).
 
-        As `pair_sums` with a kernel of that form, without autograd: `terms` gives weights [h, w] without a gradient and x
-        [h, w], which must be level[0] of the row minus s plus what has no gradient.
+        As `pair_sums` with a kernel of that form, without autograd: `terms` gives weights [h, w] without a gradient and
+        x [h, w], which must be level[0] of the row minus s plus what has no gradient.
         """
 
         def part_sums(part: _Columns) -> Tensor:

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from nearfar.losses.core.fused import fused_or
 from nearfar.losses.core.kept import Kept, keep_freed_memory
 from nearfar.losses.core.layout import Layout
-from nearfar.losses.core.products import add_columns, add_rows, outer
+from nearfar.losses.core.products import add_columns, add_rows, outer, turned_zeros
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, regular, shift_for
 from nearfar.losses.core.weights import ConstantWeights, OnlineWeights, Side, Weights
@@ -128,7 +128,9 @@ def _backward(
     x: Tensor, y: Tensor | None, plan: Plan, weights: Weights, needs_y: bool, kept: Kept | None
 ) -> tuple[Tensor, Tensor | None]:
     dx = torch.zeros_like(x)
-    dy = dx if y is None else torch.zeros_like(y) if needs_y else None
+    dy = dx if y is None else None
+    if y is not None and needs_y:  # a ring passes its parts on, as they lie
+        dy = torch.zeros_like(y) if plan.ring else turned_zeros(y)
     for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
         turned, first = x.T, -1
         for t, u in zip_longest(layout.tiles(), kept.tiles() if kept else []):
@@ -143,7 +145,7 @@ def _backward(
                 add_columns(d_block[t.j0 : t.j1], w, turned)
     if kept:  # a second walk of the graph computes them again
         kept.release()
-    return dx, None if y is None else dy
+    return dx, None if y is None or dy is None else dy.contiguous()
 
 
 def _blocks(y: Tensor, plan: Plan, dy: Tensor | None = None) -> Iterator[tuple[Layout, Tensor, Tensor | None]]:

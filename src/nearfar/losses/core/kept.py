@@ -1,7 +1,7 @@
 """Exponentials of tiles kept from the forward to the backward pass, as many as a memory budget allows.
 
-The budget grows with the rows up to a limit, so memory stays linear; what does not fit is computed again. The store of
-a CPU is handed back after the backward pass and used by the next loss: fresh pages would cost more than they save.
+The budget is a constant; what does not fit is computed again. The store of a CPU is handed back
+after the backward pass and used by the next loss: fresh pages would cost more than they save.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-KEPT_BYTES_A_ROW = 8192
-KEPT_MB = 96.0
+KEPT_MB = 64.0
+"""all tiles of 4,096 rows against as many, half of those of 8,192 against themselves"""
 _free: dict[torch.dtype, Tensor] = {}
 _lock = threading.Lock()
 
 
 def budget(x: Tensor) -> int:
-    """Elements that may be kept of tiles of rows x; the limit of NEARFAR_KEPT megabytes, 96 by default, 0 for none."""
-    limit = float(os.environ.get("NEARFAR_KEPT", KEPT_MB)) * 1e6
-    return int(min(limit, KEPT_BYTES_A_ROW * len(x))) // x.element_size()
+    """Elements like those of x that may be kept: NEARFAR_KEPT megabytes, 64 by default, 0 for none."""
+    return int(float(os.environ.get("NEARFAR_KEPT", KEPT_MB)) * 1e6) // x.element_size()
 
 
 class Kept:

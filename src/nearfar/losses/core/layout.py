@@ -42,7 +42,7 @@ def tile(rows: int) -> Iterator[None]:
 def tile_rows(device: torch.device) -> int:
     """Rows of a tile: what `tile` set, else NEARFAR_TILE, else what fits a core's cache."""
     chosen = _TILE.get() or int(os.environ.get("NEARFAR_TILE", "0"))
-    return chosen or (512 if device.type == "cpu" else 4096)
+    return chosen or (768 if device.type == "cpu" else 4096)
 
 
 class Tile(NamedTuple):
