@@ -3,7 +3,7 @@
     python benchmarks/scenes.py                       # demo scene, 3 seeds of 180 CPU-seconds, one thread
     python benchmarks/scenes.py --fox FOLDER          # real photographs, 10 CPU-minutes
     python benchmarks/scenes.py --summary             # only print what results/scenes.json holds
-    python benchmarks/scenes.py --arms                # parts of the renderer on the demo scene, 120 CPU-seconds an arm
+    python benchmarks/scenes.py --arms                # parts of the renderer on the demo scene, 60 CPU-seconds an arm
 
 demo: the generated scene, 40 training views and 10 held-out ones on a circle, 64 x 64 pixels, 1,000 points begun on the
 visual hull, preset `demo`. fox: the photographs of instant-ngp's fox, 135 x 240 pixels, hand-held, through a lens that
@@ -13,7 +13,7 @@ PSNR and SSIM are those of metrics.json, of all held-out views; time is CPU time
 white picture, the mean training image, the training view whose camera stands nearest. Writes results/scenes.json,
 run by run.
 
-arms: the same scene and time with ray-based self-attention; with pixel features of an encoder, untrained, or trained by
+arms: the same scene with ray-based self-attention; with pixel features of an encoder, untrained, or trained by
 `nearfar train smcl` for 15 epochs on 48 generated objects of 64 pixels; with first features by 10 seconds of graph
 contrast. What encoder and graphs take is not counted, which favours them. Differences from the renderer as it is are
 paired view by view and seed by seed, and their intervals draw the views. Writes results/scenes_arms.json and goes on
@@ -67,7 +67,7 @@ MARGIN = 4.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, help="CPU seconds of training; 180, with --fox 600")
+    parser.add_argument("--seconds", type=float, help="CPU seconds of training; 180, with --fox 600, with --arms 60")
     parser.add_argument("--seeds", type=int, nargs="*", help="0 1 2, with --fox 0")
     parser.add_argument("--fox", type=Path, help="folder of the photographs and their transforms.json")
     parser.add_argument(
@@ -81,7 +81,7 @@ def main() -> None:
     if args.arms is not None:
         out = args.out or ARMS_RESULTS
         for seed in () if args.summary else args.seeds or [0, 1]:
-            measure_arms(args.arms or list(ARMS), seed, args.seconds or 120.0, out)
+            measure_arms(args.arms or list(ARMS), seed, args.seconds or 60.0, out)
         print(arms_summary(read(out)))
         return
     out = args.out or RESULTS
