@@ -172,6 +172,12 @@ def test_pixel_features_enter_the_values() -> None:
     other = f.render(*rays(), pixel_features=torch.zeros(60, 3))
     assert torch.equal(other["alpha"], f.render(*rays(), pixel_features=extra.detach())["alpha"])
     assert not torch.allclose(other["rgb"], seen["rgb"].clamp(0, 1))
+    assert f.align is not None
+    with torch.no_grad():
+        f.features += extra @ f.align.weight.T
+    assert torch.allclose(
+        f.render(*rays(), pixel_features=torch.zeros(60, 3))["rgb"], seen["rgb"].clamp(0, 1), atol=1e-5
+    )
 
 
 def test_a_state_brings_its_number_of_points() -> None:

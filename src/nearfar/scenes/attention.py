@@ -155,7 +155,7 @@ class ProximityAttention(nn.Module):
     def __init__(self, options: PointOptions) -> None:
         super().__init__()
         code, width = code_size(3, options.octaves), options.width
-        value_size = 2 * code + options.feature_dim + options.pixel_dim
+        value_size = 2 * code + options.feature_dim
         self.octaves, self.background_score = options.octaves, options.background_score
         self.key = Perceptron(3 * code, width, width, options.key_layers, norm=True)
         self.query = Perceptron(code, width, width, options.query_layers, norm=True)

@@ -77,7 +77,7 @@ class RayPool:
 
 def build_optimiser(field: PointField, options: PointOptions) -> torch.optim.Adam:
     """Adam with one named group a kind of parameter, each with its rate as `peak`."""
-    networks = [field.attention, *([] if field.sky is None else [field.sky])]
+    networks = [field.attention, *(part for part in (field.align, field.sky) if part is not None)]
     groups = {
         "points": ([field.points], options.rate_points),
         "influence": ([field.influence], options.rate_influence),

@@ -55,6 +55,10 @@ class PointField(nn.Module):
         self.influence = nn.Parameter(torch.full((len(points),), options.influence))
         noise = torch.randn(len(points), options.feature_dim) * 0.1
         self.features = nn.Parameter(noise if features is None else features.detach().clone().float())
+        self.align: nn.Linear | None = None
+        if options.pixel_dim:
+            self.align = nn.Linear(options.pixel_dim, options.feature_dim)
+            nn.init.xavier_uniform_(self.align.weight, gain=0.1)  # of the size that features begin with
         self.attention = ProximityAttention(options)
         heads = {"mlp": PixelHead, "unet": PictureHead}
         self.head: nn.Module = heads[options.head](options.value_dim, options.head_width)
@@ -74,7 +78,8 @@ class PointField(nn.Module):
         """What rays [R, 3], [R, 3] (world units, any length) see, with gradients.
 
         `shape` (H, W) says that the rays are pictures of that size, row by row; the U-Net head needs it.
-        `pixel_features` [P, pixel_dim] go into the points' values. Raises ShapeError.
+        `pixel_features` [P, pixel_dim], brought to the width of the points' own features by a linear layer, are added
+        to them. Raises ShapeError.
         """
         self._check_rays(origins, directions, pixel_features)
         directions = directions / directions.norm(dim=-1, keepdim=True)
@@ -105,7 +110,7 @@ class PointField(nn.Module):
         o = self.options
         code = code_size(3, o.octaves)
         widths = o.width * (o.key_layers + o.value_layers + (6 if o.attention == "ray" else 2))
-        inputs = 9 * code + 3 * code + 2 * (o.feature_dim + o.pixel_dim) + 24
+        inputs = 9 * code + 3 * code + 2 * o.feature_dim + 24
         return 4 * o.neighbours * (widths + inputs)
 
     def _exceeds(self, rays: int) -> bool:
@@ -139,8 +144,11 @@ class PointField(nn.Module):
         return read.features, read.background, (read.weights * depth).sum(dim=-1) / o.scale
 
     def _table(self, pixel_features: Tensor | None) -> Tensor:
-        columns = [self.points * self.options.scale, self.influence[:, None], self.features]
-        return torch.cat(columns if pixel_features is None else [*columns, pixel_features], dim=1)
+        # Once a point, not once a ray that asks it: pixel features cost next to nothing.
+        features = self.features
+        if self.align is not None and pixel_features is not None:
+            features = features + self.align(pixel_features)
+        return torch.cat([self.points * self.options.scale, self.influence[:, None], features], dim=1)
 
     def _behind(self, directions: Tensor) -> Tensor:
         if self.sky is None:
