@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from nearfar.cli import main
 from nearfar.data.synthetic.objects import generate_objects, generate_scene
-from nearfar.scenes.formats import write_transforms
+from nearfar.scenes.formats import open_scene, write_transforms
 from nearfar.scenes.run import SceneRun
 
 SMALL = [
@@ -121,6 +122,8 @@ def interrupt(bars: object, event: Mapping[str, Any]) -> None:
         (["smcl", "--task", "objects", "--preset", "photos"], "not for task 'objects'"),
         (["smcl", "--task", "scene", "--points.neighbours", "0"], "points.neighbours"),
         (["smcl", "--task", "scene", "--data.root", "nowhere"], "the scene does not exist"),
+        (["smcl", "--task", "scene", "--data.root", "."], "--task objects"),
+        (["smcl", "--task", "objects", "--data.root", "."], "--task scene"),
     ],
 )
 def test_wrong_use_is_named(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +152,25 @@ def test_paths_are_rendered(trained: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["render", str(trained), "-o", "turn.gif"]) == 2
     assert main(["render", str(trained), "-o", "turn.mp4"]) == 2
     assert "turn.mp4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--frames", "0"), ("--size", "-5"), ("--fps", "0")])
+def test_pictures_that_cannot_be_are_refused(
+    trained: Path, flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", str(trained), flag, value, "-o", "turn.gif"]) == 2
+    assert flag in capsys.readouterr().err
+
+
+def test_a_path_where_no_camera_stood_is_said(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = open_scene(world / "scene")
+    front = tuple(frame for frame in scene.frames if frame.camera.origin[1] < 0)
+    write_transforms(replace(scene, frames=front), Path("front.json"))
+    assert main(["train", "smcl", "--task", "scene", "--data.root", "front.json", *SMALL, *POINTS, "--no-eval"]) == 0
+    assert main(["render", "runs/smcl-scene-1", "--path", "orbit", "--frames", "1", "-o", "turn.gif"]) == 0
+    assert "--path sway" in capsys.readouterr().err
+    assert main(["render", "runs/smcl-scene-1", "--path", "auto", "--frames", "1", "-o", "sway.gif"]) == 0
+    assert "--path sway" not in capsys.readouterr().err
 
 
 def test_one_of_many_objects_is_rendered(objects: Path, capsys: pytest.CaptureFixture[str]) -> None:

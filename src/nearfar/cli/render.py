@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
     from nearfar.scenes.outputs import save_pictures
     from nearfar.scenes.paths import find_scene, one_sided, scaled_to
 
+    _check(args)
     run = scene_run(args.run)
     out = args.output or Path(f"{args.run.resolve().name}.gif")
     out = fresh_file(out, args.force) if out.suffix or args.force else fresh_folder(out, "-o")
@@ -63,6 +64,17 @@ def main(argv: list[str]) -> int:
         save_pictures(out, counted(_frames(learner, scene, cameras, args.show), len(cameras)), args.fps)
     print(out)
     return 0
+
+
+def _check(args: Arguments) -> None:
+    from nearfar.errors import ConfigError
+
+    if args.frames is not None and args.frames < 1:
+        raise ConfigError("there must be a picture", where="--frames", found=args.frames, expected="1 or more")
+    if args.size < 0:
+        raise ConfigError("a picture has pixels", where="--size", found=args.size, expected="0 or more")
+    if not 0 < args.fps <= 100:
+        raise ConfigError("pictures a second", where="--fps", found=args.fps, expected="more than 0, at most 100")
 
 
 def scene_run(path: Path) -> Any:

@@ -50,6 +50,20 @@ def test_many(two_views: Callable, tmp_path: Path, nested: bool) -> None:
         open_objects(tmp_path / "chairs_train", split="test")
 
 
+@pytest.mark.parametrize("root", [".", ".."])
+def test_the_folder_one_stands_in(
+    two_views: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    write_scene(two_views(square=True).scene, tmp_path / "car", "srn")
+    write_scene(two_views(square=True).scene, tmp_path / "cars/cars_train/a", "srn")
+    (tmp_path / "car/in").mkdir()
+    (tmp_path / "cars/cars_train/in").mkdir()
+    monkeypatch.chdir(tmp_path / "car" / ("" if root == "." else "in"))
+    assert open_scene(root).name == "car"
+    monkeypatch.chdir(tmp_path / "cars/cars_train" / ("" if root == "." else "in"))
+    assert [scene.name for scene in open_objects(root)] == ["a"]
+
+
 def test_bad_files(two_views: Callable, tmp_path: Path) -> None:
     views = two_views(square=True)
     root = write_scene(views.scene, tmp_path / "car", "srn")

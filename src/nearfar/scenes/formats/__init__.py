@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from nearfar.errors import ConfigError, DataError, did_you_mean
-from nearfar.scenes.formats.base import SceneFormat
+from nearfar.scenes.formats.base import SceneFormat, named
 from nearfar.scenes.scene import Colour, Frame, Scene, Split
 
 __all__ = ["FORMATS", "Frame", "Scene", "SceneFormat", "find_format", "open_objects", "open_scene", "recognise",
@@ -52,7 +52,8 @@ def find_format(name: str, root: Path) -> SceneFormat:
         "no format recognises this as a scene",
         where=root,
         expected=" | ".join(FORMATS),
-        fix="Give the folder that holds the cameras (transforms.json, cameras.npz, pose/, images.txt).",
+        fix="Give the folder that holds the cameras (transforms.json, cameras.npz, pose/, images.txt). "
+        "A folder of many objects is for --task objects.",
     )
 
 
@@ -71,7 +72,7 @@ def open_scene(
 
     Raises ConfigError for an unknown format, DataError for what is missing or broken.
     """
-    folder = Path(root)
+    folder = named(root)
     scene = find_format(format, folder).read(folder, hold_out)
     if not scene.frames:
         raise DataError("the scene has no views", where=folder)
@@ -107,7 +108,7 @@ def open_objects(root: Path | str, format: str = "auto", split: Split = "train",
         f"no {split} objects found",
         where=folder,
         expected=" | ".join(kind.name for kind in FORMATS.values() if kind.many),
-        fix="Give the folder that holds the lists or the objects' folders.",
+        fix="Give the folder that holds the lists or the objects' folders. One scene alone is for --task scene.",
     )
 
 

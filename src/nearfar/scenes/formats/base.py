@@ -260,6 +260,12 @@ def shared_camera(scene: Scene, name: str) -> Camera:
     return first
 
 
+def named(root: Path | str) -> Path:
+    """`root` with a last part that names it, which "." and ".." lack."""
+    path = Path(root)
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def folder_of(root: Path, kind: str) -> Path:
     """The folder `kind` below root. Raises ConfigError where it is a file."""
     folder = root / kind

@@ -16,6 +16,7 @@ from nearfar.scenes.formats.base import (
     first_size,
     fit,
     folder_of,
+    named,
     natural,
     numbers,
     shared_camera,
@@ -73,6 +74,7 @@ class Srn(SceneFormat):
         return root
 
     def objects(self, root: Path, split: Split) -> list[Path]:
+        root = named(root)
         beside = [root.with_name(f"{root.name}_{split}"), root / split, *sorted(root.glob(f"*_{split}"))]
         for folder in [root] * root.name.endswith(f"_{split}") + beside:
             inner = subfolders(folder)
