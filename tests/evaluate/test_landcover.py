@@ -15,7 +15,7 @@ from nearfar.config import EvalConfig
 from nearfar.data.dataset import Record, TensorDataset
 from nearfar.data.sample import Channels
 from nearfar.errors import DataError
-from nearfar.evaluate import evaluate, landcover
+from nearfar.evaluate import evaluate, landcover, landcover_data
 from nearfar.evaluate.heads import load_predictor
 from nearfar.evaluate.landcover_fit import fit_linear, fit_parts
 from nearfar.evaluate.landcover_maps import PatchClassifier, PatchMaps, patch_features, probabilities
@@ -48,7 +48,7 @@ def patches(count: int = 90, size: int = 64) -> Patches:
 @pytest.fixture
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EvalConfig:
     """Lets the task find `patches`."""
-    monkeypatch.setattr(landcover, "open_dataset", lambda config: patches(size=config.size))
+    monkeypatch.setattr(landcover_data, "open_dataset", lambda config: patches(size=config.size))
     return EvalConfig(tasks=("landcover",), landcover=tmp_path, bootstrap=20, decoder_epochs=8)
 
 
@@ -152,7 +152,7 @@ def test_no_patches_or_no_labels_are_told(band_run: Run, config: EvalConfig, mon
     data = patches()
     data.labels[[i for i, split in enumerate(data.splits) if split == "test"]] = -1
     opener: Callable[[Any], Patches] = lambda config: data  # noqa: E731
-    monkeypatch.setattr(landcover, "open_dataset", opener)
+    monkeypatch.setattr(landcover_data, "open_dataset", opener)
     with pytest.raises(DataError, match="none in the test split"):
         landcover.landcover_task(band_run, config)
 
