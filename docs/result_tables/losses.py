@@ -77,7 +77,8 @@ def threads(results: dict[str, Any]) -> list[str]:
     """What a second thread gives."""
     gains = [f"{row['ratio']:.2f} ({LOSS_NAMES[name]})" for name, row in results["losses"].items()]
     start = f"Times faster with a second thread at {results['rows']:,} rows (`python benchmarks/threads.py`): "
-    return [start + ", ".join(gains) + "."]
+    limit = f" Two processes of one thread get {results['limit']:.2f} times the products of one done."
+    return [start + ", ".join(gains) + "." + limit]
 
 
 def large_batch(results: list[dict[str, Any]]) -> list[str]:
