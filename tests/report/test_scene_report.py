@@ -98,7 +98,7 @@ def test_curves_of_several_groups_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_a_run_that_has_learnt_nothing_says_so(run: SceneRun) -> None:
     assert unlearnt(run) == []
-    assert "Warning" not in sections.views({"hut": run}).texts[0]
+    assert sections.warnings({"hut": run}) == []
     views = run.metrics["views"]
     group = views["groups"]["held_out_views"]
     group["psnr"]["value"] = group["anchors"]["mean_image"]["psnr"]["value"]
@@ -106,7 +106,9 @@ def test_a_run_that_has_learnt_nothing_says_so(run: SceneRun) -> None:
     (said,) = unlearnt(run)
     assert said.startswith("held-out views: 10.00 dB, no better than the mean image with 10.00 dB")
     assert "nearfar data check" in said
-    assert sections.views({"hut": run}).texts[0] == f"Warning: hut, {said}"
+    assert sections.warnings({"hut": run}) == [f"Warning: hut, {said}"]
+    page = build([run], run.path / "report.html").read_text()
+    assert "Warning: hut" in page.partition("<h2>Turntable")[0]
     views["groups"] = {"unseen_objects": group}
     run.update_metrics("views", views)
     assert unlearnt(run) == []

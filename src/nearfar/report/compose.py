@@ -26,8 +26,10 @@ def build(runs: Sequence[Run | SceneRun], out: Path, title: str | None = None, l
     shared = out.parent / "figures"
     rendered = {name: run for name, run in every.items() if isinstance(run, SceneRun)}
     named = {name: run for name, run in every.items() if not isinstance(run, SceneRun)}
+    overview = sections.summary(every)
+    overview.texts += scenes.warnings(rendered)
     parts = [
-        sections.summary(every),
+        overview,
         *(_of_scenes(rendered, shared) if rendered else []),
         *(_of_methods(named, shared) if named else []),
     ]

@@ -27,6 +27,7 @@ def frustums_figure(scene: Scene, path: Path) -> Path:
     A pyramid opens the way its camera looks, and a short line marks the top of its image.
     """
     made, axes = figure(1, 3, 4.0, 4.0)
+    made.set_layout_engine("compressed")  # for axes of equal aspect; otherwise titles are cut
     size = 0.12 * _distance(scene.cameras())
     for axis, (x, y, title) in zip(axes, PLANES, strict=True):
         _points(axis, scene, x, y)

@@ -25,11 +25,14 @@ LARGE = 320
 """shorter side, in pixels of the page, that small turntables are enlarged to"""
 
 
+def warnings(runs: Runs) -> list[str]:
+    """What a reader must know before any number: what runs have not learnt."""
+    return [f"Warning: {name}, {said}" for name, run in runs.items() for said in unlearnt(run)]
+
+
 def views(runs: Runs) -> Section:
     """Held-out views: a table of every group with its anchors, and strips of truth and prediction."""
-    part = Section(
-        "Rendered views", [f"Warning: {name}, {said}" for name, run in runs.items() for said in unlearnt(run)]
-    )
+    part = Section("Rendered views")
     for name, run in runs.items():
         section = run.metrics.get("views")
         for group, found in (section or {"groups": {}})["groups"].items():
