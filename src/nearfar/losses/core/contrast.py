@@ -179,7 +179,7 @@ class Contrast:
         return self._restore(_total([part_sums(part) for part in self.parts]))
 
     def _slabs(self, part: _Columns, whole: bool) -> tuple[list[Block], ...]:
-        size = None if whole else 4 * self.size
+        size = None if whole else self.size
         return tuple(blocks(self.groups, layout.columns, size) for layout in part.layouts)
 
     def _pairs(self, part: _Columns, b: Block, source: int) -> Pairs:
