@@ -9,9 +9,11 @@ from result_tables import losses, methods, parts, views
 
 TABLES: dict[str, Callable[[Any], list[str]]] = {
     "scenes": views.scenes,
+    "scenes_arms": views.scenes_arms,
     "objects": views.objects,
     "points": views.points,
     "mir180": views.mir180,
+    "mir180_choice": views.mir180_choice,
     "csip": methods.csip,
     "spatialclip": methods.spatialclip,
     "saco": methods.saco,

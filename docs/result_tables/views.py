@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from result_tables.words import interval
+from result_tables.words import interval, signed
 
 
 def mir180(results: dict[str, Any]) -> list[str]:
@@ -19,12 +19,26 @@ def mir180(results: dict[str, Any]) -> list[str]:
     ]
     names = {"smcl": "`smcl`", "pixels": "pixels, no learning", "flipped pixels": "flipped pixels, no learning"}
     for seed, arms in sorted(runs.items(), key=lambda item: int(item[0])):
-        order = ["smcl", *(name for name in arms if name != "smcl")] if seed == "0" else ["smcl"]
+        order = ["smcl", *(name for name in arms if name != "smcl")] if seed == "0" else ["smcl", "batches of 48"]
         for name in order:
             row = arms[name]
             cells = [seed, str(row.get("steps", "–")), interval(row["triplet"]), interval(row["top1"])]
             cells.append(f"{row['cosine_mirror']:.2f}, {row['cosine_opposite']:.2f}")
             lines.append(f"| {names.get(name, name)} | {' | '.join(cells)} |")
+    return lines
+
+
+def mir180_choice(results: dict[str, Any]) -> list[str]:
+    """What was tried on other objects before batches of 24 were settled on."""
+    runs = results["runs"]
+    names = list(dict.fromkeys(name for arms in runs.values() for name in arms if "steps" in arms[name]))
+    lines = [
+        "| other objects | " + " | ".join(f"seed {seed}: first of 287" for seed in runs) + " |",
+        "| --- |" + " --- |" * len(runs),
+    ]
+    for name in names:
+        cells = [interval(arms[name]["top1"]) if name in arms else "–" for arms in runs.values()]
+        lines.append(f"| {'batches of 24' if name == 'smcl' else name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -45,6 +59,30 @@ def scenes(results: dict[str, Any]) -> list[str]:
             cells.append(f"{ssim:.3f}")
             cells += [f"{row['anchors'][k]['psnr']['value']:.2f}" for k in ("nearest_view", "mean_image", "white")]
             lines.append(f"| {names[name]} | {' | '.join(cells)} |")
+    return lines
+
+
+def scenes_arms(results: dict[str, Any]) -> list[str]:
+    """Parts of the point renderer at equal CPU time."""
+    runs, apart = results["runs"], results["differences"]
+    seeds = list(next(iter(runs.values())))
+    lines = [
+        f"The generated scene, {results['settings']['seconds']:g} CPU-seconds of steps an arm, one thread, seeds"
+        f" {' and '.join(seeds)} (`python benchmarks/scenes.py --arms`);",
+        "differences are paired by view and seed, and their 95 % intervals draw the views:",
+        "",
+        "| | steps | PSNR, dB | SSIM | PSNR apart | SSIM apart |",
+        "| --- |" + " --- |" * 5,
+    ]
+    for name, rows in runs.items():
+        found = list(rows.values())
+        cells = [", ".join(f"{row['train']['steps']:,}" for row in found)]
+        cells += [", ".join(f"{row['psnr']['value']:.2f}" for row in found)]
+        cells += [", ".join(f"{row['ssim']['value']:.3f}" for row in found)]
+        cells += [
+            signed(apart[name][key], digits) if name in apart else "–" for key, digits in (("psnr", 2), ("ssim", 3))
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
