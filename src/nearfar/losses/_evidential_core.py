@@ -56,7 +56,7 @@ def block_losses(cosine: Tensor, rows: slice, problem: Problem) -> tuple[Tensor,
     weights = problem.weigh(cosine, rows, masks)
     total, count = weights.sum(1), masks.negative.sum(1)
     has = count > 0
-    valid = (total > 0) & has
+    valid = ~(total <= 0) & has  # a sum that is NaN is held, so that the loss tells
     weights = weights.mul_(torch.where(valid, 1 / total, 0.0)[:, None])
     s = cosine * problem.scale
     top = torch.where(masks.negative, s, -torch.inf).amax(1)

@@ -109,7 +109,7 @@ def class_blocks(
         return Terms(weights, level[0, :, None] - s)
 
     total, pull = contrast.softplus_sums(terms, log_m[None], scale)
-    held = (total > 0) & (count > 0)
+    held = ~(total <= 0) & (count > 0)  # a sum that is NaN is held, so that the loss tells
     losses = torch.where(held, pull / torch.where(held, total, 1.0), 0.0)
     where = known.nonzero()[:, 0]
     everyone = inputs.x.new_zeros(len(known)).index_copy(0, where, losses)
@@ -178,9 +178,9 @@ def _image_moments(x: Tensor, ids: Tensor, exchange: Exchange) -> Tensor:
         sums = images.pair_sums(_moment_kernel, x.new_zeros(0, len(x)), 2, 1.0).sum(1, dtype=torch.float64)
         return torch.cat([images.numbers[0].sum(dtype=torch.float64)[None], sums])
     total = torch.zeros(3, dtype=torch.float64, device=x.device)
-    for a, b in spans(len(x), 512):  # rows that stay in the cache
+    for a, b in spans(len(x) if most > 1 else 0, 512):  # rows that stay in the cache
         rows, image = x[order[a : b + most - 1]], ids[a : b + most - 1]
-        for k in range(1, most):
+        for k in range(1, min(most, len(rows))):
             held = min(b - a, len(rows) - k)
             same = image[:held] == image[k : k + held]
             cosine = (rows[:held] * rows[k : k + held]).sum(1)[same].double()

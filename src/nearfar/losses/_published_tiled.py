@@ -126,7 +126,7 @@ def _rising_ranks(x: Tensor) -> Tensor:
     numbers of one order, ties by column included, which NumPy sorts an order of magnitude faster than PyTorch."""
     if x.dtype != torch.float32 or x.device.type != "cpu":
         return ranks(-x)
-    columns = torch.arange(x.shape[1])
+    columns = torch.arange(x.shape[1], device=x.device)
     packed = (x.contiguous().view(torch.int32).to(torch.int64) << 32).bitwise_or_(columns)
     packed.numpy().sort(axis=1)
     return torch.empty_like(x).scatter_(1, packed.bitwise_and_(2**32 - 1), columns.to(x.dtype).expand_as(x))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.losses import clip_loss, evidential, hcl, nt_xent, supcon
-from nearfar.losses.core import kept, tile
+from nearfar.losses.core import engine, kept, slabs, tile
 
 IDS = torch.arange(60) // 2
 LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -56,6 +56,35 @@ def test_two_losses_at_once_and_a_graph_walked_twice(loss: Callable[[Tensor], Te
     for _ in range(2):
         torch.testing.assert_close(torch.autograd.grad(first, a, retain_graph=True)[0], expected[0])
         torch.testing.assert_close(torch.autograd.grad(second, b, retain_graph=True)[0], expected[1])
+
+
+@every_loss
+@pytest.mark.parametrize("event", ["error", "walk"])
+def test_a_walk_that_is_broken_off_or_overtaken_harms_no_other(
+    loss: Callable[[Tensor], Tensor], event: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a key pressed, or by a second thread: what the first walk has overwritten is not read again."""
+    x = torch.randn(60, 5, dtype=torch.float64, requires_grad=True)
+    expected = answer(loss, x.detach())[1]
+    value, calls, inner = loss(x), [], []
+
+    def add_rows(*arguments: Tensor) -> None:
+        calls.append(1)
+        if len(calls) == 5:
+            if event == "error":
+                raise KeyboardInterrupt
+            inner.append(torch.autograd.grad(value, x, retain_graph=True)[0])
+        real(*arguments)
+
+    real = engine.add_rows
+    for module in (engine, slabs):
+        monkeypatch.setattr(module, "add_rows", add_rows)
+    if event == "error":
+        with pytest.raises(KeyboardInterrupt):
+            torch.autograd.grad(value, x, retain_graph=True)
+    inner.append(torch.autograd.grad(value, x, retain_graph=True)[0])
+    for got in inner:
+        torch.testing.assert_close(got, expected)
 
 
 def test_the_store_is_used_again_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
 
 from nearfar.losses.core.rows import SMALL, in_order, inverse_order, unit_rows
 
@@ -32,6 +36,29 @@ def test_second_derivative_of_unit_rows() -> None:
         first = torch.autograd.grad(unit.pow(3).sum(), z, create_graph=True)[0]
         second.append(torch.autograd.grad((first * direction).sum(), z)[0])
     torch.testing.assert_close(second[0], second[1], rtol=1e-10, atol=1e-12)
+
+
+def _along(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(function(forward_ad.make_dual(z, torch.ones_like(z)))).tangent
+
+
+def _many(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    return torch.autograd.grad(function(z), z, torch.tensor([1.0, 2.0], dtype=z.dtype), is_grads_batched=True)[0]
+
+
+def _compiled(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    return torch.autograd.grad(torch.compile(function, backend="aot_eager", fullgraph=True)(z), z)[0]
+
+
+@pytest.mark.parametrize("of", [torch.func.grad, _along, _many, _compiled], ids=["func", "along", "many", "compiled"])
+def test_other_ways_to_differentiate_know_unit_rows(of: Callable[..., Tensor]) -> None:
+    z, found = rows()[10:].detach().requires_grad_(), []
+    for unit in (unit_rows, lambda z: F.normalize(z, dim=-1)):
+        torch.compiler.reset()
+        function = lambda z, unit=unit: unit(z).pow(3).sum()  # noqa: E731
+        found.append(of(function)(z) if of is torch.func.grad else of(function, z))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
 
 
 def test_rows_in_order_and_back() -> None:

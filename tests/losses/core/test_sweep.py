@@ -53,6 +53,46 @@ def test_sums_and_gradients(powers: tuple[Power, ...], scale: float) -> None:
     agree([x], got, torch.stack(expected))
 
 
+def test_inverses_of_large_exponentials() -> None:
+    """Of rows of length 40: what keeps exp(1600) small would let the inverse of exp(-1600) overflow."""
+    x, groups = rows(23).detach().mul(40).requires_grad_(), torch.arange(23) % 4
+    far = near_far(groups)[1]
+    with tile(5):
+        got = Contrast(x, groups).sums(1.0, (Power(1.0, 1.0), Power(-1.0, -1.0)))[2:]
+    s = x @ x.T
+    agree([x], got, torch.stack([lse(s, far), lse(-s, far)]))
+
+
+def test_sums_without_a_gradient_leave_later_ones_theirs() -> None:
+    x, groups = rows(23), torch.arange(23) % 4
+    contrast = Contrast(x, groups)
+    with torch.no_grad():
+        constant = contrast.sums(2.0, POWERS[0])[2]
+    assert not constant.requires_grad
+    for _ in range(2):  # and a backward pass leaves the next one its own
+        agree([x], contrast.sums(2.0, POWERS[0])[2], lse(2.0 * x @ x.T, near_far(groups)[1]))
+
+
+def test_autocast_around_the_sums_changes_nothing() -> None:
+    x, groups = rows(40, dtype=torch.float32), torch.arange(40) % 4
+
+    def every() -> list[Tensor]:
+        return [
+            Contrast(x, groups).sums(5.0, POWERS[0], near=True)[1:],
+            Contrast(x, groups).pair_sums(
+                lambda s, level, pairs: (s * pairs.near).sum(1)[None], x.new_zeros(0, 40), 1, 5.0
+            ),
+            two_sided(x, x.flip(0))[1][2],
+            bank_lse(x, x.detach()),
+            row_slabs(x, x, lambda s, rows: s.logsumexp(1)[None], 1),
+        ]
+
+    expected = every()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = every()
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
 def test_weights_of_negatives_may_be_held_constant() -> None:
     """LSE(s + g stop(s)) - LSE(g stop(s)), as a row kernel writes it."""
     x, groups = rows(17), torch.arange(17) % 3

@@ -72,7 +72,7 @@ class Contrast:
         self.order = groups.argsort(stable=True)
         self.groups = groups[self.order]
         self.x = x
-        self._rows: dict[float, Tensor] = {}
+        self._rows: dict[tuple[float, bool], Tensor] = {}
         self.world = parallel.gather(groups, self.counts)
         first = parallel.offset(len(x), self.counts)
         self.row_numbers = self.order + first if y is None else None
@@ -130,9 +130,10 @@ class Contrast:
 
     def _scaled(self, part: _Columns, scale: float) -> tuple[Tensor, Tensor | None]:
         factor = math.sqrt(scale) if part.y is None else scale
-        if factor not in self._rows:  # kept, since every sweep saves them for its backward pass
-            self._rows[factor] = in_order(self.x, self.order, factor)
-        return self._rows[factor], part.y
+        key = factor, torch.is_grad_enabled()  # rows made without a graph must not serve where one is wanted
+        if key not in self._rows:  # kept, since every sweep saves them for its backward pass
+            self._rows[key] = in_order(self.x, self.order, factor)
+        return self._rows[key], part.y
 
     def pair_sums(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.fused import fused_or
-from nearfar.losses.core.kept import Kept, keep_freed_memory
+from nearfar.losses.core.kept import Kept, keep_freed_memory, taken
 from nearfar.losses.core.layout import Layout
 from nearfar.losses.core.products import add_columns, add_rows, outer, turned_zeros
 from nearfar.losses.core.ring import Ring
@@ -52,8 +53,14 @@ class Plan:
 
 
 def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Leave a function to eager mode: torch.compile would unroll its loop over tiles."""
-    return cast(Callable[..., Any], torch.compiler.disable(function))  # type: ignore[no-untyped-call]
+    """Leave function(x, ...) to eager mode, where torch.compile would unroll its loop over tiles, outside autocast."""
+
+    @wraps(function)
+    def run(x: Tensor, *others: Any) -> Any:
+        with torch.autocast(x.device.type, enabled=False):
+            return function(x, *others)
+
+    return cast(Callable[..., Any], torch.compiler.disable(run))  # type: ignore[no-untyped-call]
 
 
 def sweep(x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -75,8 +82,7 @@ class _Sweep(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor | None, plan: Plan) -> tuple[Tensor, Tensor]:
         keep_freed_memory()
         x, y = x.detach().contiguous(), None if y is None else y.detach().contiguous()
-        # Round a ring all ranks must go the same number of times, whatever their sums: online at once.
-        shift = None if plan.ring else shift_for(x, x if y is None else y, plan.wanted)
+        shift = _shift(x, x if y is None else y, plan)
         kept = _kept(x, y, plan) if shift is not None and any(ctx.needs_input_grad) else None
         try:
             rows, columns = _forward(x, y, plan, shift, kept)
@@ -105,6 +111,15 @@ class _Sweep(torch.autograd.Function):
         return dx, dy, None
 
 
+def _shift(x: Tensor, y: Tensor, plan: Plan) -> float | None:
+    """The constant shift of exponents; None: online at once."""
+    if plan.ring:  # all ranks must go round the same number of times, whatever their sums
+        return None
+    shift = shift_for(x, y, plan.wanted)
+    # What keeps large exponentials small makes their inverses larger.
+    return None if shift and any(p.exponent < 0 for p in plan.wanted.powers) else shift
+
+
 def _kept(x: Tensor, y: Tensor | None, plan: Plan) -> Kept | None:
     pairs = len(x) * (len(x) if y is None else len(y))
     return Kept(x, pairs) if plan.ring is None and regular(plan.wanted.powers) else None
@@ -131,20 +146,19 @@ def _backward(
     dy = dx if y is None else None
     if y is not None and needs_y:  # a ring passes its parts on, as they lie
         dy = torch.zeros_like(y) if plan.ring else turned_zeros(y)
-    for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
-        turned, first = x.T, -1
-        for t, u in zip_longest(layout.tiles(), kept.tiles() if kept else []):
-            if u is None or not isinstance(weights, ConstantWeights):
-                w = weights.tile(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
-            else:
-                w = weights.of_exponentials(u.view(t.i1 - t.i0, t.j1 - t.j0), t, layout)
-            add_rows(dx[t.i0 : t.i1], w, block[t.j0 : t.j1])
-            if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
-                if t.i0 != first:
-                    turned, first = x[t.i0 : t.i1].T.contiguous(), t.i0
-                add_columns(d_block[t.j0 : t.j1], w, turned)
-    if kept:  # a second walk of the graph computes them again
-        kept.release()
+    with taken(kept) as tiles:
+        for layout, block, d_block in _blocks(x if y is None else y, plan, dy):
+            turned, first = x.T, -1
+            for t, u in zip_longest(layout.tiles(), tiles):
+                if u is None or not isinstance(weights, ConstantWeights):
+                    w = weights.tile(outer(x[t.i0 : t.i1], block[t.j0 : t.j1]), t, layout)
+                else:
+                    w = weights.of_exponentials(u.view(t.i1 - t.i0, t.j1 - t.j0), t, layout)
+                add_rows(dx[t.i0 : t.i1], w, block[t.j0 : t.j1])
+                if d_block is not None and not (layout.symmetric and t.i0 == t.j0):
+                    if t.i0 != first:
+                        turned, first = x[t.i0 : t.i1].T.contiguous(), t.i0
+                    add_columns(d_block[t.j0 : t.j1], w, turned)
     return dx, None if y is None or dy is None else dy.contiguous()
 
 

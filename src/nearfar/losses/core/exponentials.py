@@ -16,4 +16,4 @@ def exponential(s: Tensor, shift: float = 0.0, power: float = 1.0, out: Tensor |
     One pass brings s to powers of two, whose rounding is that of a sum: half a unit in the last place of the exponent.
     """
     out = s if out is None else out
-    return torch.add(s.new_tensor(-shift * LOG2E), s, alpha=power * LOG2E, out=out).exp2_()
+    return torch.add(s.new_full((), -shift * LOG2E), s, alpha=power * LOG2E, out=out).exp2_()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 
 import torch
@@ -25,7 +27,7 @@ def budget(x: Tensor) -> int:
 
 
 class Kept:
-    """Tiles [h, w] by the order in which they come; forward asks for room, backward for what it left there, once."""
+    """Tiles [h, w] by the order in which they come; forward asks for room, backward takes what it left there, once."""
 
     def __init__(self, x: Tensor, pairs: int, share: int = 1) -> None:
         """For at most `pairs` elements, and one of `share` parts of the budget."""
@@ -44,20 +46,40 @@ class Kept:
         self._left -= height * width
         return self._store[start : start + height * width].view(height, width)
 
-    def tiles(self) -> list[Tensor]:
-        """The kept tiles, flat, in their order; no more after `release`."""
-        if self._store is None:
-            return []
-        return list(torch.split(self._store[: sum(self._places)], self._places))
+    @contextmanager
+    def tiles(self) -> Iterator[list[Tensor]]:
+        """The kept tiles, flat, in their order, to be overwritten; afterwards the store is handed back.
+
+        Only who asks first gets any, at once and for good: another walk of the graph, be it in a second thread or
+        after an error in this one, must not read what this one has written.
+        """
+        with _lock:
+            store, self._store = self._store, None
+        if store is None:
+            yield []
+            return
+        try:
+            yield list(torch.split(store[: sum(self._places)], self._places))
+        finally:
+            _hand_back(store)
 
     def release(self) -> None:
-        """Hand the store back: what it held is gone."""
-        if self._store is not None and self._store.device.type == "cpu":
-            with _lock:
-                held = _free.get(self._store.dtype)
-                if held is None or len(held) < len(self._store):
-                    _free[self._store.dtype] = self._store
-        self._store, self._places = None, []
+        """Hand the store back unread."""
+        with self.tiles():
+            pass
+
+
+def taken(kept: Kept | None) -> AbstractContextManager[list[Tensor]]:
+    """Its tiles; none where nothing was kept."""
+    return kept.tiles() if kept else nullcontext([])
+
+
+def _hand_back(store: Tensor) -> None:
+    if store.device.type == "cpu":
+        with _lock:
+            held = _free.get(store.dtype)
+            if held is None or len(held) < len(store):
+                _free[store.dtype] = store
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.layout import spans
@@ -24,9 +25,16 @@ CHUNK = 256
 
 def unit_rows(z: Tensor) -> Tensor:
     """z [..., D] with rows of unit length: F.normalize, and its gradient without temporaries of z's size."""
-    if z.numel() <= SMALL or z.device.type != "cpu" or not z.requires_grad:
+    if z.numel() <= SMALL or z.device.type != "cpu" or not z.requires_grad or _transformed():
         return F.normalize(z, dim=-1, eps=EPS)
     return cast(Tensor, _Unit.apply(z))
+
+
+def _transformed() -> bool:
+    """Whether torch.compile, torch.func or forward-mode differentiation is at work, all of which know F.normalize."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 class _Unit(torch.autograd.Function):
@@ -39,9 +47,11 @@ class _Unit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         z, unit = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted
+        again = torch.is_grad_enabled()  # a second derivative is wanted
+        if again or _transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
             with torch.enable_grad():
-                return cast(Tensor, torch.autograd.grad(F.normalize(z, dim=-1, eps=EPS), z, grad, create_graph=True)[0])
+                u = F.normalize(z, dim=-1, eps=EPS)
+            return cast(Tensor, torch.autograd.grad(u, z, grad, create_graph=again)[0])
         flat = grad.reshape(-1, z.shape[-1])
         return _unit_gradient(z.reshape(flat.shape), unit.reshape(flat.shape), flat).view(z.shape)
 
@@ -65,14 +75,14 @@ def in_order(x: Tensor, order: Tensor, factor: float = 1.0) -> Tensor:
 class _InOrder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, factor: float) -> Tensor:
-        ctx.save_for_backward(order)
-        ctx.factor = factor
+        # Not saved for one backward pass: rows are put in order once for several losses.
+        ctx.order, ctx.factor = order, factor
         return _scaled(x.index_select(0, order), factor)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _scaled(grad.index_select(0, inverse_order(ctx.saved_tensors[0])), ctx.factor), None, None
+        return _scaled(grad.index_select(0, inverse_order(ctx.order)), ctx.factor), None, None
 
 
 def _scaled(x: Tensor, factor: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import uncompiled
-from nearfar.losses.core.kept import Kept, keep_freed_memory
+from nearfar.losses.core.kept import Kept, keep_freed_memory, taken
 from nearfar.losses.core.layout import Block
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.slabs import gradients, product, sources
@@ -86,7 +86,6 @@ class _SoftplusSums(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, level = ctx.saved_tensors
         plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]
-        kept = iter(ctx.kept.tiles() if ctx.kept else [])
 
         def slope(columns: Tensor, b: Block, source: int) -> tuple[Tensor, Tensor]:
             pull = next(kept, None)
@@ -98,10 +97,12 @@ class _SoftplusSums(torch.autograd.Function):
             dlevel[0] = pull.sum(1)
             return pull.neg_(), dlevel
 
-        with torch.autocast(x.device.type, enabled=False):  # backward may be called where the loss was not
+        with (
+            torch.autocast(x.device.type, enabled=False),  # backward may be called where the loss was not
+            taken(ctx.kept) as tiles,
+        ):
+            kept = iter(tiles)
             dx, dy, dlevel = gradients(x, y, level, slope, plan.blocks, plan.ring, needs_y)
-        if ctx.kept:  # a second walk of the graph computes them again
-            ctx.kept.release()
         return dx, None if y is None else dy, dlevel, None
 
 

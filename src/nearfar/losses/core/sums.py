@@ -66,7 +66,7 @@ class Sums(Protocol):
 
 
 def shift_for(x: Tensor, y: Tensor, wanted: Wanted) -> float:
-    """m such that exp(p (s - m)) does not overflow for any |s| <= |x| |y| (Cauchy-Schwarz); 0 where none is needed."""
+    """m such that exp(p (s - m)), p > 0, does not overflow for any |s| <= |x| |y| (Cauchy-Schwarz); 0: none needed."""
     if not len(x) or not len(y):
         return 0.0
     bound = float(x.norm(dim=1).max() * y.norm(dim=1).max())
@@ -147,7 +147,7 @@ class ConstantSums:
             self._others(s.sub_(self.shift) if self.shift else s, t, spots)
 
     def _compiled(self, s: Tensor, t: Tile, room: Tensor) -> None:
-        of_rows, of_columns = bodies.run(bodies.exponential_sums, s, s.new_tensor(self.shift), room)
+        of_rows, of_columns = bodies.run(bodies.exponential_sums, s, s.new_full((), self.shift), room)
         self.rows[2, t.i0 : t.i1].add_(of_rows)
         if self.columns is not None:  # never a corner of a symmetric layout, which holds a row and itself
             self.columns[2, t.j0 : t.j1].add_(of_columns)
