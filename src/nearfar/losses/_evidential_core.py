@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nearfar.losses._opinion_weights import PairMasks
+from nearfar.losses.core.once import once
 
 Block = Callable[[slice], PairMasks]
 Weigh = Callable[[Tensor, slice, PairMasks], Tensor]
@@ -47,7 +48,7 @@ def anchor_losses(anchors: Tensor, columns: Tensor, cosine: Tensor, problem: Pro
     # A term of value zero whose gradient is that of the losses: sum over j of gradient_ij d(a_i . c_j).
     moved = cosine @ columns
     linear = (anchors.detach() * moved).sum(1) + (anchors * moved.detach()).sum(1)
-    return torch.cat(losses) + (linear - linear.detach()), torch.cat(valid)
+    return once(torch.cat(losses) + (linear - linear.detach())), torch.cat(valid)
 
 
 def block_losses(cosine: Tensor, rows: slice, problem: Problem) -> tuple[Tensor, Tensor, Tensor]:

@@ -137,6 +137,23 @@ def test_autocast_around_the_backward_pass_changes_nothing(name: str) -> None:
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
 
 
+@every_loss
+def test_second_derivatives_are_refused_and_not_wrong(name: str) -> None:
+    z = torch.randn(12, 2, 4, requires_grad=True)
+    loss = LOSSES[name](z, torch.arange(12) % 3, temperature=0.1, memory="tiled")
+    with pytest.raises(ConfigError, match="memory='dense'"):
+        torch.autograd.grad(loss, z, create_graph=True)
+
+
+def test_opinions_have_first_derivatives_alone_in_the_dense_form_too() -> None:
+    z, labels = torch.randn(12, 2, 4, dtype=torch.float64, requires_grad=True), torch.arange(12) % 3
+    loss = evidential(z, labels, memory="dense")
+    with pytest.raises(ConfigError, match="first derivatives"):
+        torch.autograd.grad(loss, z, create_graph=True)
+    expected = torch.autograd.grad(loss, z)[0]
+    torch.testing.assert_close(torch.func.grad(lambda z: evidential(z, labels, memory="dense"))(z), expected)
+
+
 class Largest(TorchDispatchMode):
     """Elements of the largest tensor that any operation makes."""
 

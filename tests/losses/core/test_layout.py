@@ -100,5 +100,9 @@ def test_tile_is_set_for_a_block_of_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert tile_rows(cpu) == usual
     monkeypatch.setenv("NEARFAR_TILE", "77")
     assert tile_rows(cpu) == 77
+    for wrong in ("-1", "large", "nan"):
+        monkeypatch.setenv("NEARFAR_TILE", wrong)
+        with pytest.raises(ConfigError, match="NEARFAR_TILE"):
+            tile_rows(cpu)
     with pytest.raises(ConfigError, match="rows"), tile(0):
         pass

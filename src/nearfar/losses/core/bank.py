@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import Plan, sweep, uncompiled
 from nearfar.losses.core.exponentials import exponential
 from nearfar.losses.core.layout import Layout, spans, tile_rows
+from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.sums import TINY, Power, Wanted, nothing, shift_for
 
 _PLAIN = Wanted(False, False, (Power(1.0, 1.0),))
@@ -62,7 +62,7 @@ class _BankLSE(torch.autograd.Function):
         return lse
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (mean,) = ctx.saved_tensors
         return mean * grad[:, None], None

@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.fused import fused_or
 from nearfar.losses.core.kept import Kept, keep_freed_memory, taken
 from nearfar.losses.core.layout import Layout
+from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.products import add_columns, add_rows, outer, turned_zeros
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.sums import ConstantSums, OnlineSums, Sums, UnderflowError, Wanted, regular, shift_for
@@ -96,7 +96,7 @@ class _Sweep(torch.autograd.Function):
         return rows, columns
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, rows, columns = ctx.saved_tensors
         needs_y = y is not None and ctx.needs_input_grad[1]

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.layout import Layout
+from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.sums import Power, Wanted
 from nearfar.losses.core.weights import Side
 
@@ -155,7 +155,7 @@ class _Fused(torch.autograd.Function):
         return rows, columns
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, row_grad: Tensor, column_grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, rows, columns = ctx.saved_tensors
         plan, layout = ctx.plan, ctx.plan.layouts[0]

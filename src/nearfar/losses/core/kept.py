@@ -6,7 +6,6 @@ after the backward pass and used by the next loss: fresh pages would cost more t
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +13,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+from nearfar.losses.core.layout import environment
 
 KEPT_MB = 40.0
 """all tiles of 4,096 rows against themselves; more would make small batches faster yet, and doubling them dearer"""
@@ -23,7 +24,7 @@ _lock = threading.Lock()
 
 def budget(x: Tensor) -> int:
     """Elements like those of x that may be kept: NEARFAR_KEPT megabytes, 40 by default, 0 for none."""
-    return int(float(os.environ.get("NEARFAR_KEPT", KEPT_MB)) * 1e6) // x.element_size()
+    return int(environment("NEARFAR_KEPT", KEPT_MB) * 1e6) // x.element_size()
 
 
 class Kept:

@@ -41,8 +41,19 @@ def tile(rows: int) -> Iterator[None]:
 
 def tile_rows(device: torch.device) -> int:
     """Rows of a tile: what `tile` set, else NEARFAR_TILE, else what fits a core's cache."""
-    chosen = _TILE.get() or int(os.environ.get("NEARFAR_TILE", "0"))
-    return chosen or (768 if device.type == "cpu" else 4096)
+    return _TILE.get() or int(environment("NEARFAR_TILE", 0)) or (768 if device.type == "cpu" else 4096)
+
+
+def environment(name: str, usual: float) -> float:
+    """A variable of the environment that is a number, not below zero; ConfigError where it is something else."""
+    text = os.environ.get(name, "")
+    try:
+        number = float(text) if text else usual
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ConfigError("a variable of the environment must be a number, 0 or more", where=name, found=text)
+    return number
 
 
 class Tile(NamedTuple):

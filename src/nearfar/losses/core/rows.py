@@ -25,12 +25,12 @@ CHUNK = 256
 
 def unit_rows(z: Tensor) -> Tensor:
     """z [..., D] with rows of unit length: F.normalize, and its gradient without temporaries of z's size."""
-    if z.numel() <= SMALL or z.device.type != "cpu" or not z.requires_grad or _transformed():
+    if z.numel() <= SMALL or z.device.type != "cpu" or not z.requires_grad or transformed():
         return F.normalize(z, dim=-1, eps=EPS)
     return cast(Tensor, _Unit.apply(z))
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether torch.compile, torch.func or forward-mode differentiation is at work, all of which know F.normalize."""
     if torch.compiler.is_compiling():
         return True
@@ -48,7 +48,7 @@ class _Unit(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         z, unit = ctx.saved_tensors
         again = torch.is_grad_enabled()  # a second derivative is wanted
-        if again or _transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
+        if again or transformed() or torch._C._functorch.is_legacy_batchedtensor(grad):
             with torch.enable_grad():
                 u = F.normalize(z, dim=-1, eps=EPS)
             return cast(Tensor, torch.autograd.grad(u, z, grad, create_graph=again)[0])

@@ -9,10 +9,10 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import uncompiled
 from nearfar.losses.core.layout import Block
+from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.products import add_columns, add_rows, outer, room
 from nearfar.losses.core.ring import Ring
 
@@ -62,7 +62,7 @@ class _Slabs(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, level = ctx.saved_tensors
         plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nearfar.losses.core.engine import uncompiled
 from nearfar.losses.core.kept import Kept, keep_freed_memory, taken
 from nearfar.losses.core.layout import Block
+from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.ring import Ring
 from nearfar.losses.core.slabs import gradients, product, sources
 
@@ -82,7 +82,7 @@ class _SoftplusSums(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, y, level = ctx.saved_tensors
         plan, needs_y = ctx.plan, y is None or ctx.needs_input_grad[1]
