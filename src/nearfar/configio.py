@@ -57,11 +57,14 @@ def read_run_config(path: Path) -> RunConfig[Any]:
     """The configuration written by `dump`: a config.yaml, or the run folder it lies in.
 
     Raises:
-        ConfigError: no such file, or the file does not say its preset.
+        ConfigError: no such file, the file does not say its preset, or it is of a scene or of objects.
     """
     path = Path(path)
     path = path / "config.yaml" if path.is_dir() else path
     root = compose(path)
+    if any(key.value == "task" for key, _ in root.value):
+        fix = "What there is for it: nearfar render, eval, export, report."
+        raise ConfigError("a run of a scene or of objects has no embeddings and no classes", where=path, fix=fix)
     for key, value in root.value:
         if key.value == "preset":
             return load(value.value, path)

@@ -32,6 +32,11 @@ def test_help_of_light_commands_leaves_torch_out(command: str) -> None:
     assert "torch" not in imported(code)
 
 
+@pytest.mark.parametrize("words", [["dicso"], ["smcl", "--task", "scene", "--preset", "photo"]])
+def test_a_mistyped_name_is_refused_before_torch_is_read(words: list[str]) -> None:
+    assert "torch" not in imported(f"from nearfar.cli import main\nassert main(['train', *{words}]) == 2")
+
+
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

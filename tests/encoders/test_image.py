@@ -92,6 +92,7 @@ def test_refuses_images_it_cannot_mean(image: Tensor, error: type[Exception], wo
         (EncoderConfig("nano_cnn", {"width": 9}), "multiple of 8"),
         (EncoderConfig("nano_vit", {"patch_size": 6}, size=48), "power of two"),
         (EncoderConfig("vit_tiny_patch16_224", {"num_heads": 7}), "vit_tiny_patch16_224 cannot be built"),
+        (EncoderConfig("nano_cnn", {"squeeze": False}), r"squeeze.*encoder: \{name: nano_cnn, options: \{\}\}"),
         (EncoderConfig("nano_cnn", modality_dropout=1.0), "modality_dropout"),
     ],
 )

@@ -79,6 +79,11 @@ def test_poses_that_are_none_are_refused(content: object, tmp_path: Path) -> Non
         read_poses(tmp_path / "poses.json", orbit(1, 3.0)[0])
 
 
+def test_a_file_of_poses_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.json: there is no such file of poses. Check --path"):
+        read_poses(tmp_path / "gone.json", orbit(1, radius=3.0)[0])
+
+
 def test_pictures_get_the_size_that_is_asked_for() -> None:
     wide = orbit(1, 3.0, width=40, height=20)
     assert (scaled_to(wide, 10)[0].width, scaled_to(wide, 10)[0].height) == (20, 10)

@@ -20,6 +20,7 @@ from nearfar.errors import ConfigError
 
 if TYPE_CHECKING:
     from nearfar.data.check import Problem
+    from nearfar.data.readers import Scan
 
 SHOWN = 20
 """problems printed"""
@@ -95,13 +96,25 @@ def _check(argv: list[str]) -> int:
     scene = args.root is not None and _is_scene(args.root, args.format)
     if args.figure is not None and not scene:
         raise ConfigError("only scenes have cameras to draw", where="--figure", found=sources[0])
-    problems = _check_scenes(args) if scene else check(config)
+    problems = _check_scenes(args) if scene else check(config, lambda scan: note(_described(scan)))
     values = [_value(problem) for problem in problems]
     if args.report is not None:
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(json.dumps(values, indent=1), encoding="utf-8")
     result(values, args.json, _listing(problems))
     return 3 if any(problem.fatal or not problem.code for problem in problems) else 0
+
+
+def _described(scan: Scan) -> str:
+    """The layout and what it holds, so that data read as something else are noticed."""
+    splits = Counter(record.split for record in scan.records if record.split)
+    labels = Counter(record.label for record in scan.records if record.label >= 0)
+    classes = ", ".join(f"{scan.classes[label]} {count}" for label, count in labels.most_common(5))
+    more = ", ..." if len(labels) > 5 else ""
+    parts = [f"layout {scan.layout}, {len(scan.records)} samples"]
+    parts += [f"{len(labels)} classes ({classes}{more})"] if labels else []
+    shares = ", ".join(f"{name} {splits[name]}" for name in ("train", "val", "test") if splits[name])
+    return "; ".join([*parts, shares] if shares else parts)
 
 
 def _is_scene(root: Path, name: str) -> bool:

@@ -86,7 +86,11 @@ def main(argv: list[str]) -> int:
     metrics = evaluate(run, config, other)
     page = build([run], run.path / "report.html")
     result(metrics, args.json, f"{summary_text({run.path.name: metrics})}\nreport  {page}")
-    return 0
+    # Of what was asked for by name, nobody looks into the report for a reason.
+    refused = {task: metrics["skipped"][task] for task in args.tasks if task in metrics["skipped"]}
+    for task, why in refused.items():
+        note(f"{task} is left out: {why}")
+    return 3 if refused and len(refused) == len(set(args.tasks)) else 0
 
 
 def _measure_scene(run: SceneRun, args: Arguments) -> int:

@@ -34,6 +34,7 @@ def explore(folder: Path, out: Path) -> Path:
     """Write the explorer of the evaluated run in `folder` to `out`."""
     import numpy as np
 
+    from nearfar.configio import read_run_config
     from nearfar.report.explore import write_explorer
     from nearfar.train import Run
 
@@ -41,6 +42,7 @@ def explore(folder: Path, out: Path) -> Path:
     files = [run.arrays / "embeddings.npz", run.arrays / "thumbnails.npz"]
     for file in files:
         if not file.is_file():
+            read_run_config(folder / "config.yaml")  # refuses what is no run, and runs that never have embeddings
             raise DataError("the run has no embeddings yet", where=file, fix=f"Run: nearfar eval {folder}")
     with np.load(files[0]) as e, np.load(files[1]) as t:
         return write_explorer(out, e["z"], t["images"], e["label"], [str(c) for c in e["classes"]], e["id"])

@@ -98,6 +98,7 @@ def _table(args: Arguments) -> int:
         print(text, end="")
     else:
         write_atomically(out, text.encode())
+        note(str(out))
     return 0
 
 

@@ -30,6 +30,7 @@ def predict_study(run: Run, source: Path, output: Path | None, force: bool) -> i
         print(text, end="")
     else:
         write_atomically(out, text.encode())
+        note(str(out))
     failed = [row for row in rows if row["error"]]
     for row in failed:
         note(f"{row['sample_id']}: {row['error']}")

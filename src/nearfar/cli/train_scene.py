@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from nearfar.cli.common import next_run, note, result, unknown
 from nearfar.cli.progress import Bars
@@ -14,7 +14,9 @@ from nearfar.report.summary import summary_text
 from nearfar.scenes import config as settings
 from nearfar.scenes.config import SceneConfig
 from nearfar.scenes.presets import SCENE_PRESETS, Task
-from nearfar.scenes.run import SceneRun
+
+if TYPE_CHECKING:  # a mistyped option is refused before torch is read
+    from nearfar.scenes.run import SceneRun
 
 TASKS = ("encoder", "objects", "scene")
 METHOD = "smcl"
@@ -108,6 +110,7 @@ def finish(trained: SceneRun, as_json: bool) -> int:
 def warn(folder: Path, name: str = "warning") -> None:
     """A line on stderr for what a measured run has not learnt."""
     from nearfar.scenes.measure import unlearnt
+    from nearfar.scenes.run import SceneRun
 
     for said in unlearnt(SceneRun(folder)):
         note(f"{name}: {said}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,18 @@ class _Seen:
     """None: it could not be read"""
 
 
-def check(config: DataConfig) -> list[Problem]:
+def check(config: DataConfig, tell: Callable[[Scan], None] | None = None) -> list[Problem]:
     """Every problem of the data: of its layout, of each file, and between files. Reads every image once.
 
-    Raises ConfigError for a wrong configuration; whatever is wrong with the data comes back in the list.
+    `tell` hears what was found before images are read. Raises ConfigError for a wrong configuration; whatever is wrong
+    with the data comes back in the list.
     """
     try:
         scan = scan_data(config)
     except DataError as error:
         return [Problem.of(error, config.root or "")]
+    if tell is not None:
+        tell(scan)
     problems, seen = list(scan.problems), _Seen()
     if scan.review is not None:
         return [*problems, *scan.review()]

@@ -73,12 +73,17 @@ def scan_data(config: DataConfig) -> Scan:
     """What the reader of `config` lists, with the groups of `config.group` filled in."""
     reader = _reader(config)
     scan = reader.scan(config)
+    scan.layout = reader.name
     if config.modalities and scan.modalities != config.modalities:
+        # Presets for pairs bring their modalities: who gave none cannot leave them out.
+        paired = {"masks", "boxes"} & set(config.modalities)
         raise ConfigError(
-            f"the layout {reader.name!r} has no modalities to choose from",
+            f"the layout {reader.name!r} has no {'pairs of objects' if paired else 'modalities to choose from'}",
             where="data.modalities",
             found=" ".join(config.modalities),
-            fix="Leave it out, or set --data.format modalities.",
+            fix="`nearfar data formats` lists the layouts that have them."
+            if paired
+            else "Leave it out, or set --data.format modalities.",
         )
     if config.group and not scan.grouped and scan.records:
         names = groups_by_pattern([record.id for record in scan.records], config.group)

@@ -35,10 +35,17 @@ def build(config: EncoderConfig, channels: int) -> nn.Module:
             f"{config.name} cannot be built for {channels} channels of {config.size} pixels: {error}",
             where="encoder.options",
             found=options or "no options",
+            fix=_without_options(config.name) if options and isinstance(error, TypeError) else None,
         ) from error
     if config.weights is not None:
         load_weights(model, config.weights)
     return model
+
+
+def _without_options(name: str) -> str:
+    # Flags can change the options of a preset, not remove them.
+    remedy = f"encoder: {{name: {name}, options: {{}}}}"
+    return f"Options of a preset for another encoder are taken away in a --config FILE: {remedy}."
 
 
 def _construct(name: str, channels: int, size: int, options: dict[str, Any]) -> nn.Module:

@@ -79,7 +79,7 @@ def check_channels(encoder: ImageEncoder, channels: Channels) -> None:
             "the data have other channels than the encoder",
             found=", ".join(channels.names),
             expected=", ".join(encoder.channels.names),
-            fix="Choose the modalities with data.modalities, in the order of the training data.",
+            fix="Give data of the same channels: each modality in a folder named as in the training data.",
         )
 
 

@@ -92,6 +92,8 @@ def read_poses(path: Path, like: Camera, frames: int = 0) -> list[Camera]:
     [{"camera_to_world": 16 numbers, "fov"}]}), poses camera to world in OpenGL's axes. `frames`: so many cameras on a
     smooth path through them, which are key frames then; 0: they themselves. Raises DataError.
     """
+    if not path.is_file():
+        raise DataError("there is no such file of poses", where=path, fix="Check --path.")
     content = read_json(path)
     entries = content.get("frames", content.get("camera_path"))
     if not isinstance(entries, list) or not entries:

@@ -68,6 +68,8 @@ class Scan:
     """decodes all images and lists what is wrong with them, in place of the checks that other formats share"""
     look_alikes: bool = True
     """whether images that look the same are kept in one split; False where groups are places, which are many"""
+    layout: str = ""
+    """name of the reader, filled in by whoever chose it"""
 
 
 class Reader(ABC):
