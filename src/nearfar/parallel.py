@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 Sizes = tuple[int, ...]
 """rows of every rank, in rank order"""
@@ -130,9 +129,8 @@ class _Gather(torch.autograd.Function):
         return _all_gather(x.detach(), counts)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _reduce_scatter(grad, ctx.counts), None
+        return _scatter_ranks(grad, ctx.counts), None  # itself differentiable, as is gather's below
 
 
 @_eager
@@ -147,9 +145,8 @@ class _Scatter(torch.autograd.Function):
         return _reduce_scatter(x.detach(), counts)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _all_gather(grad, ctx.counts), None
+        return _gather_ranks(grad, ctx.counts), None
 
 
 def _all_gather(x: Tensor, counts: Sizes) -> Tensor:

@@ -15,7 +15,7 @@ from loss_cases import BY_NAME
 from torch import Tensor, nn
 
 from nearfar import parallel
-from nearfar.losses import CLIPLoss, Relations, clip_loss, nt_xent
+from nearfar.losses import CLIPLoss, Relations, clip_loss, nt_xent, supcon
 from nearfar.losses.core import engine, tile
 from nearfar.memory import Queue
 
@@ -66,6 +66,16 @@ def gather_share(rank: int, sizes: tuple[int, ...], dtype: str, fallback: bool) 
     gathered = _with(fallback, both)
     assert x.grad is not None
     return gathered.detach().numpy(), x.grad.numpy()
+
+
+def curvature_share(rank: int, sizes: tuple[int, ...]) -> np.ndarray:
+    """Second derivative through rows of other ranks: of the squared gradient of a dense loss."""
+    z = torch.randn(sum(sizes), 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows = shard(sizes, rank)
+    mine = z[rows].requires_grad_()
+    loss = supcon(mine, rows % 2, memory="dense") / len(sizes)
+    gradient = torch.autograd.grad(loss, mine, create_graph=True)[0]
+    return torch.autograd.grad(gradient.square().sum(), mine)[0].numpy()
 
 
 def _with(fallback: bool, call: Any) -> Tensor:

@@ -74,6 +74,14 @@ def test_distributed_data_parallel(pools: dict[int, GlooPool], world: int) -> No
             assert np.linalg.norm(got - expected) <= 1e-12 * np.linalg.norm(expected), sizes
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_second_derivatives_go_through_other_ranks(pools: dict[int, GlooPool], world: int) -> None:
+    for sizes in SIZES[world]:
+        expected = rank_tasks.curvature_share(0, (sum(sizes),))
+        got = np.concatenate(pools[world].run(rank_tasks.curvature_share, sizes))
+        assert np.linalg.norm(got - expected) <= 1e-12 * np.linalg.norm(expected), sizes
+
+
 IDS = {"own pairs": None, "several": LABELS, "one thing": [0] * 7, "unknown too": [-1, 0, 0, -1, 1, 0, 1]}
 
 
