@@ -1,6 +1,6 @@
 """One training step of the point renderer at the published widths, against the published algorithm, alternated.
 
-    python benchmarks/points.py                       # 30,000 points, a patch of 40 x 40 rays, K = 20
+    python benchmarks/points.py                       # 30,000 points, a patch of 80 x 80 rays, K = 20: 7 GiB
     python benchmarks/points.py --side 160            # the published patch: the published algorithm needs some 40 GB
     python benchmarks/points.py --points 2000 --side 12 --rounds 1 --out /tmp/points.json
 
@@ -120,7 +120,7 @@ def memory(arm: str, points: int, side: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=30_000)
-    parser.add_argument("--side", type=int, default=40, help="of the patch of rays")
+    parser.add_argument("--side", type=int, default=80, help="of the patch of rays")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
