@@ -35,7 +35,7 @@ def compose(path: Path) -> yaml.MappingNode:
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except FileNotFoundError:
-        raise ConfigError("there is no such configuration file", where=path) from None
+        raise ConfigError("there is no such configuration file", where=path, fix="Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the configuration file cannot be read: {error}", where=path) from None
     except yaml.MarkedYAMLError as error:

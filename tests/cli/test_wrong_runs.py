@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +45,30 @@ def test_a_task_asked_for_by_name_and_left_out_is_said(tmp_path: Path, capsys: p
     assert main(["eval", run, "--tasks", "clinical", "health"]) == 0
     said = capsys.readouterr().err
     assert "clinical is left out: " in said and "health is left out" not in said
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_a_training_is_told_how_to_go_on(
+    number: signal.Signals,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world, run = spills.generate(tmp_path / "world", n=24, size=16), str(tmp_path / "run")
+    steps = ["--train.epochs", "3"]
+
+    def stop(bars: object, event: Mapping[str, Any]) -> None:
+        if event["kind"] == "step":
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("nearfar.cli.train.Bars.__call__", stop)
+    assert main(["train", "simclr", "--data.root", str(world), "--out", run, *SMALL, *steps]) == status
+    assert f"go on with: nearfar train --resume {run}\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(["train", "--resume", run, "--train.epochs", "2", "--no-eval"]) == 2
+    assert "the configuration changed: train.epochs: 3 -> 2. Resume with" in capsys.readouterr().err
+    assert main(["train", "--resume", run, "--no-eval"]) == 0
 
 
 def test_who_has_no_pairs_is_told_of_their_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,7 +200,7 @@ def test_a_changed_configuration_is_shown_and_refused_unless_allowed(tmp_path: P
     changed = configuration(epochs=2, lr=0.5)
     with pytest.raises(ResumeError) as error:
         go(changed, tmp_path / "run", resume=True)
-    assert "train.epochs: 1 -> 2\ntrain.lr: 0.01 -> 0.5\n" in str(error.value)
+    assert "changed: train.epochs: 1 -> 2; train.lr: 0.01 -> 0.5. Resume with" in str(error.value)
     go(changed, tmp_path / "run", resume=True, allow_changes=True)
     assert [line["step"] for line in history(tmp_path / "run") if line["kind"] == "epoch"] == [4, 9]
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +52,17 @@ def next_run(preset: str, root: Path = Path("runs")) -> Path:
     while (root / f"{preset}-{number}").exists():
         number += 1
     return root / f"{preset}-{number}"
+
+
+@contextmanager
+def resumable(run: Path) -> Iterator[None]:
+    """Inside, whoever stops a training that has a checkpoint is told how to go on with it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if any((run / "checkpoints").glob("*.pt")):
+            note(f"go on with: nearfar train --resume {run}")
+        raise
 
 
 def note(message: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.cli.common import next_run, note, result, unknown
+from nearfar.cli.common import next_run, note, result, resumable, unknown
 from nearfar.cli.progress import Bars
 from nearfar.config import RunConfig
 from nearfar.errors import ConfigError
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     config, folder = _configure(own, rest)
     from nearfar.train import fit
 
-    with Bars() as bars:
+    with resumable(folder), Bars() as bars:
         run = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
     if own.no_eval:
         return _finish(run, own.json, {})

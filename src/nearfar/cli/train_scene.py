@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from nearfar.cli.common import next_run, note, result, unknown
+from nearfar.cli.common import next_run, note, result, resumable, unknown
 from nearfar.cli.progress import Bars
 from nearfar.errors import ConfigError
 from nearfar.report.summary import summary_text
@@ -43,13 +43,8 @@ def run(own: argparse.Namespace, rest: list[str]) -> int:
         presets = {name: preset for name, preset in SCENE_PRESETS.items() if own.task in preset.tasks}
         print("\n".join(["presets (--preset):", *(f"  {name:<16} {one.summary}" for name, one in presets.items())]))
     config, folder = configure(own, flags)
-    try:
-        with Bars() as bars:
-            trained = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
-    except KeyboardInterrupt:
-        if any((folder / "checkpoints").glob("*.pt")):
-            note(f"go on with: nearfar train --resume {folder}")
-        raise
+    with resumable(folder), Bars() as bars:
+        trained = fit(config, folder, resume=own.resume is not None, allow_changes=own.allow_changes, progress=bars)
     from nearfar.parallel import rank
 
     if rank() != 0:

@@ -95,7 +95,7 @@ def prepare(run: RunFolder, config: RunConfig[Any], resume: bool, allow_changes:
         changes = configio.diff(written.read_text(encoding="utf-8"), config)
         if changes and not allow_changes:
             raise ResumeError(
-                f"the configuration changed:\n{changes}\n",
+                "the configuration changed: " + "; ".join(changes.splitlines()),
                 where=run.path,
                 fix="Resume with the old values, or allow the changes (--allow-changes).",
             )
