@@ -49,7 +49,11 @@ def test_demo_of_scenes_trains_all_three_side_by_side(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_demo_keeps_its_checkpoints(tmp_path: Path, number: int, status: int) -> None:
     command = [sys.executable, "-m", "nearfar", "demo", "--out", str(tmp_path / "demo"), "--samples", "96"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     checkpoints = tmp_path / "demo" / "supcon" / "checkpoints"
     deadline = time.monotonic() + 120
     while not (checkpoints.is_dir() and any(checkpoints.glob("*.pt"))):
