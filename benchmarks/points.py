@@ -1,13 +1,13 @@
 """One training step of the point renderer at the published widths, against the published algorithm, alternated.
 
     python benchmarks/points.py                       # 30,000 points, a patch of 80 x 80 rays, K = 20: 7 GiB
-    python benchmarks/points.py --side 160            # the published patch: the published algorithm needs some 40 GB
+    python benchmarks/points.py --side 160            # the published patch: the published algorithm needs some 30 GB
     python benchmarks/points.py --points 2000 --side 12 --rounds 1 --out /tmp/points.json
 
 The published algorithm holds v, its projection and the perpendicular of all points for all rays at once, maps every
 key, and normalises by the formula as written; both sides share the weights, K, widths, heads and in-place ReLUs, and
 their pictures and gradients are compared. They differ where single precision ties the 20th point with the next: against
-double precision, one ray in 1,600 of the default case gets the next one from nearfar, none from the published formula.
+double precision, one of 1,600 rays (40 x 40) gets the next one from nearfar, none from the published formula.
 Time is CPU time of forward and backward on one thread, the median over the rounds; memory is what the process grows by
 at its peak in one step, measured in a process of its own.
 Writes benchmarks/results/points.json.

@@ -171,15 +171,15 @@ def batch_statistics(inputs: Inputs, spread: bool, exchange: Exchange) -> PairSt
 def _image_moments(x: Tensor, ids: Tensor, exchange: Exchange) -> Tensor:
     """[3] in double: number of pairs of rows of one image, sum of their cosines, and of the squares."""
     order = ids.argsort(stable=True)
-    ids = ids[order]
-    most = int(ids.unique_consecutive(return_counts=True)[1].max()) if len(ids) else 0  # type: ignore[no-untyped-call]
+    images = ids[order]
+    most = int(images.unique_consecutive(return_counts=True)[1].max()) if len(ids) else 0  # type: ignore[no-untyped-call]
     if parallel.world_size() > 1 or most > VIEWS:
-        images = Contrast(x, ids[order.argsort()], exchange=exchange)
-        sums = images.pair_sums(_moment_kernel, x.new_zeros(0, len(x)), 2, 1.0).sum(1, dtype=torch.float64)
-        return torch.cat([images.numbers[0].sum(dtype=torch.float64)[None], sums])
+        contrast = Contrast(x, ids, exchange=exchange)
+        sums = contrast.pair_sums(_moment_kernel, x.new_zeros(0, len(x)), 2, 1.0).sum(1, dtype=torch.float64)
+        return torch.cat([contrast.numbers[0].sum(dtype=torch.float64)[None], sums])
     total = torch.zeros(3, dtype=torch.float64, device=x.device)
     for a, b in spans(len(x) if most > 1 else 0, 512):  # rows that stay in the cache
-        rows, image = x[order[a : b + most - 1]], ids[a : b + most - 1]
+        rows, image = x[order[a : b + most - 1]], images[a : b + most - 1]
         for k in range(1, min(most, len(rows))):
             held = min(b - a, len(rows) - k)
             same = image[:held] == image[k : k + held]

@@ -150,15 +150,13 @@ class Contrast:
         once; and pairs of other groups that share its slab.
         """
 
-        def part_sums(part: _Columns) -> Tensor:
+        def part_sums(part: _Columns, x: Tensor, y: Tensor | None, level: Tensor) -> Tensor:
             def run(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
                 return kernel(s, level, self._pairs(part, b, source))
 
-            plan = SlabPlan(self._slabs(part, whole), run, outputs, part.ring)
-            return slab_sums(*self._scaled(part, scale), sorted_level, plan)
+            return slab_sums(x, y, level, SlabPlan(self._slabs(part, whole), run, outputs, part.ring))
 
-        sorted_level = level[:, self.order]
-        return self._restore(_total([part_sums(part) for part in self.parts]))
+        return self._over_parts(part_sums, level, scale)
 
     def softplus_sums(
         self, terms: PairTerms, level: Tensor, scale: float, *, most: float = math.inf, whole: bool = False
@@ -169,15 +167,21 @@ class Contrast:
         x [h, w], which must be level[0] of the row minus s plus what has no gradient.
         """
 
-        def part_sums(part: _Columns) -> Tensor:
+        def part_sums(part: _Columns, x: Tensor, y: Tensor | None, level: Tensor) -> Tensor:
             def run(s: Tensor, level: Tensor, b: Block, source: int) -> Terms:
                 return terms(s, level, self._pairs(part, b, source))
 
-            plan = TermsPlan(self._slabs(part, whole), run, most, part.ring)
-            return softplus_sums(*self._scaled(part, scale), sorted_level, plan)
+            return softplus_sums(x, y, level, TermsPlan(self._slabs(part, whole), run, most, part.ring))
 
-        sorted_level = level[:, self.order]
-        return self._restore(_total([part_sums(part) for part in self.parts]))
+        return self._over_parts(part_sums, level, scale)
+
+    def _over_parts(
+        self, sums: Callable[[_Columns, Tensor, Tensor | None, Tensor], Tensor], level: Tensor, scale: float
+    ) -> Tensor:
+        """`sums(part, x, y, level)` of all kinds of columns added up, on sorted rows; the result in the rows' order."""
+        level = level[:, self.order]
+        found = [sums(part, *self._scaled(part, scale), level) for part in self.parts]
+        return self._restore(found[0] if len(found) == 1 else torch.stack(found).sum(0))
 
     def _slabs(self, part: _Columns, whole: bool) -> tuple[list[Block], ...]:
         size = None if whole else self.size
@@ -189,10 +193,6 @@ class Contrast:
 
     def _restore(self, sums: Tensor) -> Tensor:
         return sums[:, inverse_order(self.order)]
-
-
-def _total(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -215,9 +215,9 @@ def two_sided(x: Tensor, y: Tensor, groups: Tensor | None = None, near: bool = T
     world = parallel.gather(groups, counts)
     order, turned = groups.argsort(stable=True), world.argsort(stable=True)
     layout = Layout(groups[order], world[turned], None, None, False, tile_rows(x.device))
-    plan, back = Plan((layout,), wanted, two_sided=True), order.argsort()
-    rows, columns = sweep(x[order], y[turned], plan)
-    return rows[:, back], _own_columns(columns[:, turned.argsort()], wanted, counts), plan.counts()[0][back]
+    plan, back = Plan((layout,), wanted, two_sided=True), inverse_order(order)
+    rows, columns = sweep(in_order(x, order), in_order(y, turned), plan)
+    return rows[:, back], _own_columns(columns[:, inverse_order(turned)], wanted, counts), plan.counts()[0][back]
 
 
 def _own_columns(columns: Tensor, wanted: Wanted, counts: parallel.Sizes) -> Tensor:

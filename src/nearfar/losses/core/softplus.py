@@ -15,7 +15,7 @@ from nearfar.losses.core.kept import Kept, keep_freed_memory, taken
 from nearfar.losses.core.layout import Block
 from nearfar.losses.core.once import first_derivative
 from nearfar.losses.core.ring import Ring
-from nearfar.losses.core.slabs import gradients, product, sources
+from nearfar.losses.core.slabs import SlabPlan, added_up, gradients, product
 
 
 class Terms(NamedTuple):
@@ -73,13 +73,12 @@ class _SoftplusSums(torch.autograd.Function):
         if plan.ring is None and any(ctx.needs_input_grad[:3]):
             ctx.kept = Kept(x, plan.pairs(), PULLS)
         ctx.save_for_backward(x, y, level)
-        out = x.new_zeros(2, len(x))
-        for source, columns, _ in sources(x if y is None else y, None, plan.ring):
-            for b in plan.blocks[source]:
-                terms = plan.terms(product(x, columns, b), level[:, b.i0 : b.i1], b, source)
-                room = ctx.kept.room(b.i1 - b.i0, b.j1 - b.j0) if ctx.kept else None
-                out[:, b.i0 : b.i1] += _add_up(terms, plan.most, room)
-        return out
+
+        def kernel(s: Tensor, level: Tensor, b: Block, source: int) -> Tensor:
+            room = ctx.kept.room(b.i1 - b.i0, b.j1 - b.j0) if ctx.kept else None
+            return _add_up(plan.terms(s, level, b, source), plan.most, room)
+
+        return added_up(x, y, level, SlabPlan(plan.blocks, kernel, 2, plan.ring))
 
     @staticmethod
     @first_derivative

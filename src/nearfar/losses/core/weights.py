@@ -116,8 +116,8 @@ class ConstantWeights:
     def _raised(self, s: Tensor, t: Tile) -> Tensor:
         sloped = [k for k, p in enumerate(self.wanted.powers, 2) if p.slope]
         if len(sloped) == 1:
-            raised_s = exponential(s, power=self.wanted.powers[sloped[0] - 2].exponent)
-            return raised_s.mul_(self._factor(sloped[0], t))
+            (k,) = sloped
+            return exponential(s, power=self.wanted.powers[k - 2].exponent).mul_(self._factor(k, t))
         total = torch.zeros_like(s)
         for k, e in enumerate(raised(s, self.wanted.powers), 2):
             if k in sloped:
